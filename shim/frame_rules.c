@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "frame_rules.h"
+
+enum { PLACES = 1 << FRAME_RULES_BITS, PROBES = 8 };
+
+struct frame_rule_place frame_rules[PLACES];
+
+/* Addresses without table are not kept: a module may be loaded there without any other being unloaded. */
+static void rule_kept(struct frame_rule_place *place, uintptr_t return_address, struct frame_rule rule)
+{
+    uintptr_t there = 0;
+    uint64_t word;
+    if (rule.kind == FRAME_WITHOUT_TABLE)
+        return;
+    if (!atomic_compare_exchange_strong(&place->return_address, &there, return_address) && there != return_address)
+        return;
+    memcpy(&word, &rule, sizeof word);
+    atomic_store_explicit(&place->rule, word, memory_order_relaxed);
+}
+
+struct frame_rule frame_rule_searched(uintptr_t return_address)
+{
+    struct frame_rule_place *place = NULL;
+    unsigned home = frame_rule_home(return_address);
+    for (unsigned probe = 0; probe < PROBES && !place; probe++) {
+        struct frame_rule_place *candidate = &frame_rules[(home + probe) % PLACES];
+        uintptr_t there = atomic_load_explicit(&candidate->return_address, memory_order_relaxed);
+        if (there == 0 || there == return_address)
+            place = candidate;
+    }
+    struct frame_rule rule = {.kind = FRAME_UNKNOWN};
+    if (place)
+        rule = frame_rule_in_place(place, return_address);
+    if (rule.kind != FRAME_UNKNOWN)
+        return rule;
+    rule = frame_rule_at(return_address - 1);
+    if (place)
+        rule_kept(place, return_address, rule);
+    return rule;
+}
+
+void frame_rules_forgotten(void)
+{
+    for (unsigned i = 0; i < PLACES; i++)
+        if (atomic_load_explicit(&frame_rules[i].rule, memory_order_relaxed) != 0)
+            atomic_store_explicit(&frame_rules[i].rule, 0, memory_order_relaxed);
+}
