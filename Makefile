@@ -71,34 +71,37 @@ $(call remember,$(BUILD)/prefix,$(PREFIX))
 $(call remember,$(BUILD)/embedded.list,$(EMBEDDED_FILES))
 $(call remember,$(BUILD)/members.list,$(SHIM_SOURCES) $(REPORTS_SOURCES))
 
+# One short line for each command; V=1 shows the commands.
+brief = $(if $(V),,@echo '  $(1)';)
+
 objects_of = $(patsubst %,$(BUILD)/objects/$(1)/%.o,$(2))
 
 define variant_rules
 $(BUILD)/objects/$(1)/shim/%.o: shim/% $(BUILD)/flags | $(BUILD)/libunwind/libunwind.a
 	@mkdir -p $$(@D)
-	$$(call compiler_of,$(1)) $$(COMMON_FLAGS) $$(ROOM_FLAGS_shim) $$(VARIANT_FLAGS_$(1)) $$(CFLAGS) -c -o $$@ $$<
+	$$(call brief,compile $$< ($(1)))$$(call compiler_of,$(1)) $$(COMMON_FLAGS) $$(ROOM_FLAGS_shim) $$(VARIANT_FLAGS_$(1)) $$(CFLAGS) -c -o $$@ $$<
 
 $(BUILD)/objects/$(1)/reports/%.o: reports/% $(BUILD)/flags $(BUILD)/prefix | $(BUILD)/dependencies
 	@mkdir -p $$(@D)
-	$$(call compiler_of,$(1)) $$(COMMON_FLAGS) $$(ROOM_FLAGS_reports) $$(VARIANT_FLAGS_$(1)) $$(CFLAGS) -c -o $$@ $$<
+	$$(call brief,compile $$< ($(1)))$$(call compiler_of,$(1)) $$(COMMON_FLAGS) $$(ROOM_FLAGS_reports) $$(VARIANT_FLAGS_$(1)) $$(CFLAGS) -c -o $$@ $$<
 
 # Archives, so that a test takes only what it names: the wrappers define sqlite3_open and must stay out of most tests.
 $(BUILD)/objects/$(1)/libshim.a: $$(call objects_of,$(1),$$(SHIM_SOURCES)) $(BUILD)/members.list
 	@rm -f $$@
-	ar -rcs $$@ $$(filter %.o,$$^)
+	@ar -rcs $$@ $$(filter %.o,$$^)
 
 $(BUILD)/objects/$(1)/libreports.a: $$(call objects_of,$(1),$$(filter-out reports/main.c,$$(REPORTS_SOURCES))) $(BUILD)/embedded.o $(BUILD)/members.list
 	@rm -f $$@
-	ar -rcs $$@ $$(filter %.o,$$^)
+	@ar -rcs $$@ $$(filter %.o,$$^)
 
 $(BUILD)/tests/unit/$(1)/test_shim_%: tests/unit/test_shim_%.c $(BUILD)/objects/$(1)/libshim.a $(BUILD)/libunwind/libunwind.a
 	@mkdir -p $$(@D)
-	$$(CC) $$(COMMON_FLAGS) $$(filter-out -fPIC,$$(ROOM_FLAGS_shim)) $$(VARIANT_FLAGS_$(1)) -MF $$@.d -MT $$@ $$(CFLAGS) -o $$@ $$< \
+	$$(call brief,link $$@)$$(CC) $$(COMMON_FLAGS) $$(ROOM_FLAGS_shim) $$(VARIANT_FLAGS_$(1)) -MF $$@.d -MT $$@ $$(CFLAGS) -o $$@ $$< \
 	    $(BUILD)/objects/$(1)/libshim.a $$(ROOM_LIBRARIES_shim) $$(LDFLAGS) -lcmocka
 
 $(BUILD)/tests/unit/$(1)/test_reports_%: tests/unit/test_reports_%.c $(BUILD)/objects/$(1)/libreports.a
 	@mkdir -p $$(@D)
-	$$(CC) $$(COMMON_FLAGS) $$(ROOM_FLAGS_reports) $$(VARIANT_FLAGS_$(1)) -MF $$@.d -MT $$@ $$(CFLAGS) -o $$@ $$< \
+	$$(call brief,link $$@)$$(CC) $$(COMMON_FLAGS) $$(ROOM_FLAGS_reports) $$(VARIANT_FLAGS_$(1)) -MF $$@.d -MT $$@ $$(CFLAGS) -o $$@ $$< \
 	    $(BUILD)/objects/$(1)/libreports.a $$(LDFLAGS) $$(ROOM_LIBRARIES_reports) -lcmocka
 
 unit-tests-$(1) := $(patsubst %,$(BUILD)/tests/unit/$(1)/%,$(SHIM_TESTS) $(REPORTS_TESTS))
@@ -120,7 +123,7 @@ demo: build-dependencies ## install what is needed, build, and report a small le
 	@make/demo
 
 check: test-dependencies ## install what is needed, build, and run every test
-	@make/check
+	+@MAKE='$(MAKE)' make/check
 
 check-unit: $(unit-tests-plain) ## unit tests
 	@make/run-unit-tests $^
@@ -167,19 +170,19 @@ $(BUILD)/libunwind/libunwind.a: make/fetch-libunwind make/build-libunwind | $(BU
 	@make/build-libunwind $(or $(LIBUNWIND_SRC),$(BUILD)/cache/libunwind_*.orig.tar.*) $(@D)
 
 $(BUILD)/exports.map: $(EXPORTS) make/exports
-	make/exports $(EXPORTS) >$@
+	@make/exports $(EXPORTS) >$@
 
 $(BUILD)/libunclosed.so: $(call objects_of,plain,$(SHIM_SOURCES)) $(BUILD)/libunwind/libunwind.a $(BUILD)/exports.map $(BUILD)/members.list
-	$(CC) $(SHIM_LINK) $(CFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libunwind/libunwind.a $(LDFLAGS)
+	$(call brief,link $@)$(CC) $(SHIM_LINK) $(CFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libunwind/libunwind.a $(LDFLAGS)
 
 $(BUILD)/embedded.S: make/embed $(BUILD)/embedded.list
-	make/embed $(EMBEDDED_FILES) >$@
+	@make/embed $(EMBEDDED_FILES) >$@
 
 $(BUILD)/embedded.o: $(BUILD)/embedded.S $(EMBEDDED_FILES)
-	$(CC) -c -o $@ $<
+	@$(CC) -c -o $@ $<
 
 $(BUILD)/unclosed: $(call objects_of,plain,$(REPORTS_SOURCES)) $(BUILD)/embedded.o $(BUILD)/members.list
-	$(CC) -pie -Wl,--as-needed $(CFLAGS) -o $@ $(filter %.o,$^) $(LDFLAGS) $(ROOM_LIBRARIES_reports)
+	$(call brief,link $@)$(CC) -pie -Wl,--as-needed $(CFLAGS) -o $@ $(filter %.o,$^) $(LDFLAGS) $(ROOM_LIBRARIES_reports)
 
 # ---- programs that only tests use ------------------------------------------------------------------------------------
 
@@ -193,25 +196,25 @@ $(call needing,reports): $(BUILD)/objects/plain/libreports.a
 define program_rules
 $(BUILD)/tests/$(1)/%.so: tests/$(1)/%.c make/build-program | $(BUILD)/dependencies
 	@mkdir -p $$(@D)
-	make/build-program $$< $$@
+	$$(call brief,link $$@)make/build-program $$< $$@
 
 $(BUILD)/tests/$(1)/%.so: tests/$(1)/%.cc make/build-program | $(BUILD)/dependencies
 	@mkdir -p $$(@D)
-	make/build-program $$< $$@
+	$$(call brief,link $$@)make/build-program $$< $$@
 
 $(BUILD)/tests/$(1)/%: tests/$(1)/%.c make/build-program | $(BUILD)/dependencies
 	@mkdir -p $$(@D)
-	make/build-program $$< $$@
+	$$(call brief,link $$@)make/build-program $$< $$@
 
 $(BUILD)/tests/$(1)/%: tests/$(1)/%.cc make/build-program | $(BUILD)/dependencies
 	@mkdir -p $$(@D)
-	make/build-program $$< $$@
+	$$(call brief,link $$@)make/build-program $$< $$@
 endef
 $(foreach room,programs bench,$(eval $(call program_rules,$(room))))
 
 $(BUILD)/fuzz/%: tests/fuzz/%.c $(BUILD)/objects/fuzz/libreports.a
 	@mkdir -p $(@D)
-	$(CLANG) $(COMMON_FLAGS) $(ROOM_FLAGS_reports) $(subst fuzzer-no-link,fuzzer,$(VARIANT_FLAGS_fuzz)) -MF $@.d -MT $@ \
+	$(call brief,link $@)$(CLANG) $(COMMON_FLAGS) $(ROOM_FLAGS_reports) $(subst fuzzer-no-link,fuzzer,$(VARIANT_FLAGS_fuzz)) -MF $@.d -MT $@ \
 	    -o $@ $< $(BUILD)/objects/fuzz/libreports.a $(ROOM_LIBRARIES_reports)
 
 # ---- style -----------------------------------------------------------------------------------------------------------
@@ -224,18 +227,18 @@ format: ## format the C sources
 	clang-format -i $(FORMATTED)
 
 lint: ## clang-format, clang-tidy, cppcheck, shellcheck
-	@make/lint
+	+@MAKE='$(MAKE)' make/lint $(C_SOURCES)
 
 # A source is read again only when its object had to be built again.
 tidied = $(patsubst %,$(BUILD)/lint/%.tidy,$(filter %.c,$(1)))
 $(BUILD)/lint/shim/%.tidy: $(BUILD)/objects/plain/shim/%.o .clang-tidy
 	@mkdir -p $(@D)
-	clang-tidy --quiet shim/$* -- $(filter-out -MMD -MP,$(COMMON_FLAGS)) $(ROOM_FLAGS_shim)
+	$(call brief,tidy shim/$*)clang-tidy --quiet shim/$* -- $(filter-out -MMD -MP,$(COMMON_FLAGS)) $(ROOM_FLAGS_shim)
 	@touch $@
 
 $(BUILD)/lint/reports/%.tidy: $(BUILD)/objects/plain/reports/%.o .clang-tidy
 	@mkdir -p $(@D)
-	clang-tidy --quiet reports/$* -- $(filter-out -MMD -MP,$(COMMON_FLAGS)) $(ROOM_FLAGS_reports)
+	$(call brief,tidy reports/$*)clang-tidy --quiet reports/$* -- $(filter-out -MMD -MP,$(COMMON_FLAGS)) $(ROOM_FLAGS_reports)
 	@touch $@
 
 .PHONY: tidy formatted
@@ -271,4 +274,4 @@ distclean: ## remove everything
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
-	@echo 'Variables: CC CFLAGS LDFLAGS PREFIX DESTDIR BUILD (directory of everything built) LIBUNWIND_SRC (tarball or directory)'
+	@echo 'Variables: CC CFLAGS LDFLAGS PREFIX DESTDIR BUILD (directory of everything built) V=1 LIBUNWIND_SRC (tarball or directory)'
