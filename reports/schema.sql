@@ -137,6 +137,34 @@ CREATE TABLE holder (incident INTEGER NOT NULL, site INTEGER, kind TEXT, stack I
 CREATE TABLE timeline (process INTEGER NOT NULL, kind TEXT NOT NULL, at INTEGER NOT NULL, width_ns INTEGER NOT NULL,
     peak INTEGER NOT NULL);               -- highest number open in that span; spans without change are left out
 
+-- The open handles that can be a finding of their own, and how each of them stands. Left out: those that the program
+-- asked to ignore, states of a connection that are no objects (its transaction), and what goes down with its parent.
+CREATE VIEW open_handle AS
+SELECT handle.*,
+       process.ended AS process_ended,
+       CASE WHEN process.ended = 'running' THEN 'open-now'
+            WHEN handle.closing THEN 'in-use'
+            WHEN handle.reference = 'none' THEN 'lost'            -- no pointer to it was left when exit began
+            WHEN handle.reference = 'found' THEN 'referenced'     -- something pointed to it
+            WHEN handle.reference = 'thread' THEN 'in-use'        -- only a thread that was alive may have
+            ELSE 'unknown' END AS standing,
+       CASE WHEN process.ended = 'signal' THEN 'killed by ' || process.end_words
+            WHEN process.ended = 'killed' THEN 'it was killed'
+            WHEN process.ended = 'exec' THEN 'it became another program (exec)'
+            WHEN process.ended <> 'exit' THEN 'how the process ended is not known'
+            WHEN process.scan = 'not-run' THEN coalesce(process.scan_reason, 'memory was not searched')
+            ELSE coalesce(process.scan_reason, 'its memory could not be searched for pointers') END AS unknown_because,
+       -- its close was refused, or put off, and the program ended by itself without closing it after all
+       (handle.zombie OR handle.close_refused) AND process.ended = 'exit' AND handle.reference <> 'thread'
+           AND NOT handle.closing AS gave_up_closing
+FROM handle JOIN process ON process.id = handle.process
+WHERE NOT handle.ignored
+  AND handle.kind NOT IN ('sqlite3.transaction', 'libpq.transaction', 'mysql.transaction', 'odbc.transaction')
+  AND (NOT handle.is_child OR (handle.reference = 'none' AND handle.root_reference IN ('found', 'thread')));
+
+-- Options that rules may ask for: 'held_seconds' (--held).
+CREATE TABLE setting (name TEXT PRIMARY KEY, value NOT NULL);
+
 -- The rules' own texts, as read from reports/rules/*.sql and --rules DIR.
 CREATE TABLE rule (id TEXT PRIMARY KEY, severity TEXT NOT NULL,  -- 'error' 'warning' 'note' 'off': in force
     default_severity TEXT NOT NULL, title TEXT NOT NULL, phrase TEXT NOT NULL, explain TEXT NOT NULL, fix TEXT NOT NULL,
@@ -147,6 +175,7 @@ CREATE TABLE finding (id TEXT PRIMARY KEY,  -- 16 hex digits: rule + kind + norm
     rule TEXT NOT NULL, severity TEXT NOT NULL, kind TEXT NOT NULL,
     count INTEGER NOT NULL,
     at_least INTEGER NOT NULL DEFAULT 0,  -- 1: records were lost, or the scan could miss some
+    undecided INTEGER NOT NULL DEFAULT 0, -- 1: whether this is a leak cannot be known (killed, still running …)
     title TEXT NOT NULL, evidence TEXT NOT NULL,
     site INTEGER, stack INTEGER, closed_stack INTEGER, begin_stack INTEGER, used_stack INTEGER,
     where_function TEXT, where_file TEXT, where_line INTEGER, where_module TEXT, where_language TEXT, where_owner TEXT,
