@@ -245,7 +245,9 @@ $(BUILD)/lint/reports/%.tidy: $(BUILD)/objects/plain/reports/%.o .clang-tidy
 tidy: $(call tidied,$(SHIM_SOURCES) $(REPORTS_SOURCES))
 
 formatted:
-	clang-format --dry-run -Werror $(FORMATTED)
+	@for file in $(FORMATTED); do \
+	    clang-format --dry-run -Werror $$file 2>/dev/null || { echo "$$file: not as \`make format' leaves it"; bad=1; }; \
+	done; test -z "$$bad"
 
 # ---- elsewhere -------------------------------------------------------------------------------------------------------
 
