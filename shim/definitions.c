@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define _GNU_SOURCE
 #include "definitions.h"
 
 #include <stdatomic.h>
@@ -18,7 +17,7 @@ struct copy {
     _Atomic(const void *) anchor, start;
     atomic_uint library;
     unsigned long retired_at;
-    char path[sizeof ((struct copy_description *)0)->path];
+    char path[sizeof((struct copy_description *)0)->path];
 };
 
 static struct {
@@ -26,7 +25,8 @@ static struct {
     unsigned long retirements;
     struct copy copies[COPY_MAX + 1];
     _Atomic(function_address) definitions[COPY_MAX + 1][FUNCTION_COUNT];
-    _Atomic unsigned char stand_ins[COPY_MAX + 1][FUNCTION_COUNT]; /* the copy to call instead where a function is lacking */
+    _Atomic unsigned char stand_ins[COPY_MAX + 1]
+                                   [FUNCTION_COUNT]; /* the copy to call instead where a function is lacking */
     atomic_uint loaded[LIBRARY_COUNT];
 } table = {.busy = ATOMIC_FLAG_INIT};
 
@@ -167,7 +167,14 @@ static unsigned copy_of_object(const struct link_map *map, enum library library)
  * is found again: module (47 bits) | function (9) | guess (1) | copy (5).
  * A guess was made for a module that does not import the function (a tail call, a function pointer): it stands until something is loaded.
  */
-enum { CHOICES = 1024, CHOICE_PROBES = 4, COPY_BITS = 5, GUESS_BIT = 1 << COPY_BITS, KEY_SHIFT = COPY_BITS + 1, FUNCTION_BITS = 9 };
+enum {
+    CHOICES = 1024,
+    CHOICE_PROBES = 4,
+    COPY_BITS = 5,
+    GUESS_BIT = 1 << COPY_BITS,
+    KEY_SHIFT = COPY_BITS + 1,
+    FUNCTION_BITS = 9
+};
 _Static_assert(COPY_MAX < 1 << COPY_BITS && FUNCTION_COUNT <= 1 << FUNCTION_BITS, "a choice fits into a word");
 
 static _Atomic uint64_t choices[CHOICES];
@@ -229,14 +236,14 @@ enum { DEFINERS_MAX = COPY_MAX };
 struct search {
     struct elf_name name;
     enum library library;
-    const void *caller;             /* in: return address, or NULL */
-    const struct link_map *module;  /* in: the object it is in, if known already */
-    function_address target;        /* in: the definition that is asked about, or NULL */
-    bool guess;                     /* out: the module does not import the function */
-    unsigned copy;                  /* out */
+    const void *caller;            /* in: return address, or NULL */
+    const struct link_map *module; /* in: the object it is in, if known already */
+    function_address target;       /* in: the definition that is asked about, or NULL */
+    bool guess;                    /* out: the module does not import the function */
+    unsigned copy;                 /* out */
     size_t count;
     const struct link_map *definer[DEFINERS_MAX];
-    long rank[DEFINERS_MAX];        /* in the global scope, or -1 */
+    long rank[DEFINERS_MAX]; /* in the global scope, or -1 */
 };
 
 static bool is_a_shim(const struct loaded_objects *objects, const struct link_map *map)
@@ -246,7 +253,7 @@ static bool is_a_shim(const struct loaded_objects *objects, const struct link_ma
         own = objects->map[i] == objects->ours ? objects->soname[i] : own;
         its = objects->map[i] == map ? objects->soname[i] : its;
     }
-    return map == objects->ours || (own && its && *own && strcmp(own, its) == 0);
+    return map == objects->ours || (own && its && *own && is_same_text(own, its));
 }
 
 static bool is_ahead_of_us(const struct loaded_objects *objects, long rank)
@@ -391,16 +398,6 @@ static struct search search_for(enum function function)
     return (struct search){.name = elf_name(name_of_function(function)), .library = library_of_function(function)};
 }
 
-/* While the list of objects cannot be read, in a child that was forked in the middle of a dlopen: whatever is known to be there. */
-static unsigned any_copy_with(enum function function)
-{
-    for (unsigned copy = 1; copy <= COPY_MAX; ++copy) {
-        if (definition_in_copy(function, copy))
-            return copy;
-    }
-    return COPY_NONE;
-}
-
 static void guesses_renewed(void)
 {
     unsigned long long loaded, unloaded;
@@ -408,14 +405,14 @@ static void guesses_renewed(void)
         choices_forgotten();
 }
 
-static unsigned copy_for_new_caller(enum function function, const void *caller, const struct link_map *module, uint64_t key)
+static unsigned copy_for_new_caller(enum function function, const void *caller, const struct link_map *module,
+                                    uint64_t key)
 {
     struct search search = search_for(function);
     search.caller = caller;
     search.module = module;
     guesses_renewed();
-    if (!visit_loaded_objects(copy_for_call_searched, &search))
-        return any_copy_with(function);
+    visit_loaded_objects(copy_for_call_searched, &search);
     if (search.copy != COPY_NONE)
         choice_noted(key, search.copy, search.guess);
     return search.copy;
@@ -435,7 +432,8 @@ unsigned copy_for_call(enum function function, const void *caller)
 unsigned copy_of_definition(enum function function, function_address address)
 {
     for (unsigned copy = 1; copy <= COPY_MAX; ++copy) {
-        if (atomic_load_explicit(&table.definitions[copy][function], memory_order_acquire) == address && copy_is_loaded(copy))
+        if (atomic_load_explicit(&table.definitions[copy][function], memory_order_acquire) == address &&
+            copy_is_loaded(copy))
             return copy;
     }
     struct search search = search_for(function);

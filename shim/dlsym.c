@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define _GNU_SOURCE
 #include "dlsym.h"
 
 #include <dlfcn.h>
@@ -44,7 +43,7 @@ static function_address found(_Atomic(function_address) *cache, const char *name
     return real;
 }
 
-/* A fork may leave the list of objects unreadable in the child: find them while it can be read. */
+/* Early, so that a look-up in a forked child needs no list of objects. */
 __attribute__((constructor)) static void real_functions_found(void)
 {
     found(&real_dlsym, "dlsym");
@@ -61,7 +60,8 @@ static unsigned stub_numbered(enum function function, unsigned copy, function_ad
     if (stub >= STUB_COUNT)
         return 0;
     dlsym_stubs[stub] = (struct stub){binding_of(function, copy), wrapper};
-    return atomic_compare_exchange_strong(&stub_numbers[copy][function], &number, (uint16_t)(stub + 1)) ? stub + 1 : number;
+    return atomic_compare_exchange_strong(&stub_numbers[copy][function], &number, (uint16_t)(stub + 1)) ? stub + 1
+                                                                                                        : number;
 }
 
 static void *stub_for(enum function function, void *definition)
@@ -111,7 +111,8 @@ static void *nothing_found(void *handle, const char *name)
 
 static bool is_ours_to_answer(const void *handle, const char *name)
 {
-    return handle != RTLD_DEFAULT && handle != RTLD_NEXT && name && wrapped_function_named(name) != FUNCTION_WRAPPED_COUNT;
+    return handle != RTLD_DEFAULT && handle != RTLD_NEXT && name &&
+           wrapped_function_named(name) != FUNCTION_WRAPPED_COUNT;
 }
 
 static function_address destination(_Atomic(function_address) *cache, const char *real_name, function_address answered,

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "elf_lookup.h"
 
-#include <string.h>
-
 enum { VERSION_HIDDEN = 0x8000, VERSION_MASK = 0x7fff, VERSION_FIRST_NAMED = 2 };
 
 struct elf_name elf_name(const char *text)
@@ -19,28 +17,56 @@ struct elf_name elf_name(const char *text)
 /* glibc relocates these pointers in place when it loads an object, but not in the vDSO's read-only section. */
 static const void *relocated(const struct elf_object *object, ElfW(Addr) pointer)
 {
-    return (const void *)(pointer < object->base ? pointer + object->base : pointer); // NOLINT(performance-no-int-to-ptr)
+    return (const void *)(pointer < object->base ? pointer + object->base
+                                                 : pointer); // NOLINT(performance-no-int-to-ptr)
 }
 
-static void read_tag(struct elf_object *object, const ElfW(Dyn) *entry, size_t *soname)
+static void read_tag(struct elf_object *object, const ElfW(Dyn) * entry, size_t *soname)
 {
     const ElfW(Addr) pointer = entry->d_un.d_ptr;
     const size_t value = entry->d_un.d_val;
     switch (entry->d_tag) {
-    case DT_SYMTAB: object->symbols = relocated(object, pointer); break;
-    case DT_STRTAB: object->strings = relocated(object, pointer); break;
-    case DT_GNU_HASH: object->gnu_hash = relocated(object, pointer); break;
-    case DT_HASH: object->sysv_hash = relocated(object, pointer); break;
-    case DT_VERSYM: object->versions = relocated(object, pointer); break;
-    case DT_VERDEF: object->defined_versions = relocated(object, pointer); break;
-    case DT_VERNEED: object->needed_versions = relocated(object, pointer); break;
-    case DT_RELA: object->relocations = relocated(object, pointer); break;
-    case DT_RELASZ: object->relocation_count = value / sizeof(ElfW(Rela)); break;
-    case DT_RELACOUNT: object->relative_count = value; break;
-    case DT_JMPREL: object->plt_relocations = relocated(object, pointer); break;
-    case DT_PLTRELSZ: object->plt_relocation_count = value / sizeof(ElfW(Rela)); break;
-    case DT_SONAME: *soname = value; break;
-    default: break;
+    case DT_SYMTAB:
+        object->symbols = relocated(object, pointer);
+        break;
+    case DT_STRTAB:
+        object->strings = relocated(object, pointer);
+        break;
+    case DT_GNU_HASH:
+        object->gnu_hash = relocated(object, pointer);
+        break;
+    case DT_HASH:
+        object->sysv_hash = relocated(object, pointer);
+        break;
+    case DT_VERSYM:
+        object->versions = relocated(object, pointer);
+        break;
+    case DT_VERDEF:
+        object->defined_versions = relocated(object, pointer);
+        break;
+    case DT_VERNEED:
+        object->needed_versions = relocated(object, pointer);
+        break;
+    case DT_RELA:
+        object->relocations = relocated(object, pointer);
+        break;
+    case DT_RELASZ:
+        object->relocation_count = value / sizeof(ElfW(Rela));
+        break;
+    case DT_RELACOUNT:
+        object->relative_count = value;
+        break;
+    case DT_JMPREL:
+        object->plt_relocations = relocated(object, pointer);
+        break;
+    case DT_PLTRELSZ:
+        object->plt_relocation_count = value / sizeof(ElfW(Rela));
+        break;
+    case DT_SONAME:
+        *soname = value;
+        break;
+    default:
+        break;
     }
 }
 
@@ -89,10 +115,11 @@ static const char *name_of_needed_version(const struct elf_object *object, unsig
 }
 
 /* How well a symbol of the right name answers: 0 not at all, 1 for want of a better one, 2 exactly. */
-static int symbol_fits(const struct elf_object *object, uint32_t index, const struct elf_name *name, const char *version)
+static int symbol_fits(const struct elf_object *object, uint32_t index, const struct elf_name *name,
+                       const char *version)
 {
     const ElfW(Sym) *symbol = &object->symbols[index];
-    if (symbol->st_shndx == SHN_UNDEF || strcmp(object->strings + symbol->st_name, name->text) != 0)
+    if (symbol->st_shndx == SHN_UNDEF || !is_same_text(object->strings + symbol->st_name, name->text))
         return 0;
     if (!object->versions || !object->defined_versions)
         return 2;
@@ -102,17 +129,17 @@ static int symbol_fits(const struct elf_object *object, uint32_t index, const st
     if ((own & VERSION_MASK) < VERSION_FIRST_NAMED)
         return 2;
     const char *own_name = name_of_defined_version(object, own & VERSION_MASK);
-    return own_name && strcmp(own_name, version) == 0 ? 2 : 0;
+    return own_name && is_same_text(own_name, version) ? 2 : 0;
 }
 
 struct search {
     const struct elf_object *object;
     const struct elf_name *name;
     const char *version;
-    const ElfW(Sym) *second_best;
+    const ElfW(Sym) * second_best;
 };
 
-static const ElfW(Sym) *symbol_taken(struct search *search, uint32_t index)
+static const ElfW(Sym) * symbol_taken(struct search *search, uint32_t index)
 {
     const int fits = symbol_fits(search->object, index, search->name, search->version);
     if (fits == 1 && !search->second_best)
@@ -120,7 +147,7 @@ static const ElfW(Sym) *symbol_taken(struct search *search, uint32_t index)
     return fits == 2 ? &search->object->symbols[index] : NULL;
 }
 
-static const ElfW(Sym) *symbol_by_gnu_hash(struct search *search)
+static const ElfW(Sym) * symbol_by_gnu_hash(struct search *search)
 {
     const uint32_t *header = search->object->gnu_hash;
     const uint32_t buckets = header[0], first = header[1], filter_words = header[2], shift = header[3];
@@ -146,7 +173,7 @@ static const ElfW(Sym) *symbol_by_gnu_hash(struct search *search)
     }
 }
 
-static const ElfW(Sym) *symbol_by_sysv_hash(struct search *search)
+static const ElfW(Sym) * symbol_by_sysv_hash(struct search *search)
 {
     const uint32_t *header = search->object->sysv_hash;
     const uint32_t buckets = header[0];
@@ -159,14 +186,14 @@ static const ElfW(Sym) *symbol_by_sysv_hash(struct search *search)
     return symbol;
 }
 
-const ElfW(Sym) *elf_symbol(const struct elf_object *object, const struct elf_name *name, const char *version)
+const ElfW(Sym) * elf_symbol(const struct elf_object *object, const struct elf_name *name, const char *version)
 {
     struct search search = {.object = object, .name = name, .version = version};
     const ElfW(Sym) *symbol = object->gnu_hash ? symbol_by_gnu_hash(&search) : symbol_by_sysv_hash(&search);
     return symbol ? symbol : search.second_best;
 }
 
-const ElfW(Sym) *elf_function(const struct elf_object *object, const struct elf_name *name, const char *version)
+const ElfW(Sym) * elf_function(const struct elf_object *object, const struct elf_name *name, const char *version)
 {
     const ElfW(Sym) *symbol = elf_symbol(object, name, version);
     if (!symbol)
@@ -175,19 +202,19 @@ const ElfW(Sym) *elf_function(const struct elf_object *object, const struct elf_
     return type == STT_FUNC || type == STT_GNU_IFUNC || type == STT_NOTYPE ? symbol : NULL;
 }
 
-void *elf_address(const struct elf_object *object, const ElfW(Sym) *symbol)
+void *elf_address(const struct elf_object *object, const ElfW(Sym) * symbol)
 {
     const ElfW(Addr) address = symbol->st_shndx == SHN_ABS ? symbol->st_value : object->base + symbol->st_value;
     if (ELF64_ST_TYPE(symbol->st_info) != STT_GNU_IFUNC)
-        return (void *)address; // NOLINT(performance-no-int-to-ptr)
+        return (void *)address;          // NOLINT(performance-no-int-to-ptr)
     return ((void *(*)(void))address)(); // NOLINT(performance-no-int-to-ptr)
 }
 
-static bool relocation_names(const struct elf_object *object, const ElfW(Rela) *relocation, const char *name,
+static bool relocation_names(const struct elf_object *object, const ElfW(Rela) * relocation, const char *name,
                              const char **version)
 {
     const size_t index = ELF64_R_SYM(relocation->r_info);
-    if (!index || strcmp(object->strings + object->symbols[index].st_name, name) != 0)
+    if (!index || !is_same_text(object->strings + object->symbols[index].st_name, name))
         return false;
     *version = object->versions ? name_of_needed_version(object, object->versions[index] & VERSION_MASK) : NULL;
     return true;

@@ -2,9 +2,9 @@
 /* What libraries/functions.def says, at run time. */
 #include <stdatomic.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "definitions.h"
+#include "elf_lookup.h"
 
 static const char *const function_names[FUNCTION_COUNT] = {
 #define FUNCTION(library, function, handle, failure) [FUNCTION_##function] = #function,
@@ -51,10 +51,10 @@ static const unsigned char outputs[FUNCTION_COUNT] = {
 #include "libraries/functions.def"
 };
 
-#define FAILURE(function, failure)                                                                                   \
-    static long failure_of_##function(void **a, void **b, void **c, void **d, void **e, void **f, void **g)          \
-    {                                                                                                                \
-        return failed(outputs[FUNCTION_##function], failure, (void **const[]){a, b, c, d, e, f, g});                 \
+#define FAILURE(function, failure)                                                                          \
+    static long failure_of_##function(void **a, void **b, void **c, void **d, void **e, void **f, void **g) \
+    {                                                                                                       \
+        return failed(outputs[FUNCTION_##function], failure, (void **const[]){a, b, c, d, e, f, g});        \
     }
 #define FUNCTION(library, function, handle, failure) FAILURE(function, failure)
 #define HELPER(library, function, failure) FAILURE(function, failure)
@@ -90,7 +90,8 @@ static void names_entered(void)
         unsigned slot = name_slot(function_names[function]);
         for (;; slot = (slot + 1) % NAME_SLOTS) {
             unsigned short there = 0;
-            if (atomic_compare_exchange_strong(&name_slots[slot], &there, (unsigned short)(function + 1)) || there == function + 1)
+            if (atomic_compare_exchange_strong(&name_slots[slot], &there, (unsigned short)(function + 1)) ||
+                there == function + 1)
                 break;
         }
     }
@@ -117,7 +118,7 @@ enum function wrapped_function_named(const char *name)
         const unsigned there = atomic_load_explicit(&name_slots[slot], memory_order_relaxed);
         if (!there)
             return FUNCTION_WRAPPED_COUNT;
-        if (strcmp(function_names[there - 1], name) == 0)
+        if (is_same_text(function_names[there - 1], name))
             return (enum function)(there - 1);
     }
 }

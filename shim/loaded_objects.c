@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#define _GNU_SOURCE
 #include "loaded_objects.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdatomic.h>
-#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "elf_lookup.h"
 
@@ -25,13 +26,25 @@ struct base_namespace {
     const struct search_list *global;
 };
 
+/* Until our constructor the program is starting up, alone, and a sanitizer's dl_iterate_phdr may not work yet. */
+static atomic_bool has_started;
 static atomic_bool list_lock_may_be_stuck;
 static _Atomic(const struct base_namespace *) known_namespace;
+
+__attribute__((constructor)) static void started(void)
+{
+    atomic_store(&has_started, true);
+}
 
 void loaded_objects_forked(bool parent_had_threads)
 {
     if (parent_had_threads)
         atomic_store(&list_lock_may_be_stuck, true);
+}
+
+static bool may_lock(void)
+{
+    return atomic_load(&has_started) && !atomic_load(&list_lock_may_be_stuck);
 }
 
 bool object_lookup_is_free(void)
@@ -57,13 +70,18 @@ const struct link_map *object_at(const void *address, const void **start)
     return NULL;
 }
 
+static const char *last_part(const char *path)
+{
+    const char *part = path;
+    for (; *path; ++path)
+        part = *path == '/' ? path + 1 : part;
+    return part;
+}
+
 static const char *name_of(const struct link_map *map)
 {
     struct elf_object object;
-    if (elf_object_read(&object, map) && object.soname)
-        return object.soname;
-    const char *slash = strrchr(map->l_name, '/');
-    return slash ? slash + 1 : map->l_name;
+    return elf_object_read(&object, map) && object.soname ? object.soname : last_part(map->l_name);
 }
 
 static const struct base_namespace *find_namespace(const struct loaded_objects *objects)
@@ -109,8 +127,8 @@ static void read_global_scope(struct loaded_objects *objects)
         namespace = find_namespace(objects);
         atomic_store(&known_namespace, namespace);
     }
-    if (namespace && namespace->first == objects->map[0] && namespace->count >= objects->count && namespace->count < SANE &&
-        namespace->global) {
+    if (namespace && namespace->first == objects->map[0] && namespace->count >= objects->count &&
+        namespace->count < SANE && namespace->global) {
         const struct search_list list = *namespace->global;
         if (list.count > 0 && list.count < SANE && list.objects && list.objects[0] == objects->map[0]) {
             objects->global = list.objects;
@@ -126,40 +144,69 @@ struct visit {
     void *context;
 };
 
-static void visit_list(const struct visit *visit)
+/* dlclose unmaps an object before it takes it off the list, and a fork may have come in between. */
+static bool is_mapped(const struct link_map *map)
+{
+    unsigned char resident;
+    const int error = errno;
+    const uintptr_t page = (uintptr_t)map->l_ld & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
+    const bool mapped = mincore((void *)page, 1, &resident) == 0; // NOLINT(performance-no-int-to-ptr)
+    errno = error;
+    return mapped;
+}
+
+static void list_read(struct loaded_objects *objects, const struct visit *visit, bool is_locked)
+{
+    const bool all_are_mapped = is_locked || _r_debug.r_state != RT_DELETE;
+    objects->count = 0;
+    objects->ours = NULL;
+    for (const struct link_map *map = _r_debug.r_map; map && objects->count < LOADED_OBJECTS_MAX; map = map->l_next) {
+        if (!all_are_mapped && !is_mapped(map))
+            continue;
+        objects->map[objects->count] = map;
+        objects->soname[objects->count++] = name_of(map);
+        if (map->l_ld == _DYNAMIC)
+            objects->ours = map;
+    }
+    if (objects->count == 0)
+        return;
+    read_global_scope(objects);
+    visit->visit(objects, visit->context);
+}
+
+__attribute__((noinline)) static void list_read_on_stack(const struct visit *visit, bool is_locked)
 {
     struct loaded_objects objects;
-    objects.count = 0;
-    objects.ours = NULL;
-    for (const struct link_map *map = _r_debug.r_map; map && objects.count < LOADED_OBJECTS_MAX; map = map->l_next) {
-        objects.map[objects.count] = map;
-        objects.soname[objects.count++] = name_of(map);
-        if (map->l_ld == _DYNAMIC)
-            objects.ours = map;
-    }
-    if (objects.count == 0)
+    list_read(&objects, visit, is_locked);
+}
+
+/* Threads may have small stacks. Only a signal handler or a forked child finds the list in use. */
+static void visit_list(const struct visit *visit, bool is_locked)
+{
+    static struct loaded_objects objects;
+    static atomic_flag in_use = ATOMIC_FLAG_INIT;
+    if (atomic_flag_test_and_set_explicit(&in_use, memory_order_acquire)) {
+        list_read_on_stack(visit, is_locked);
         return;
-    read_global_scope(&objects);
-    visit->visit(&objects, visit->context);
+    }
+    list_read(&objects, visit, is_locked);
+    atomic_flag_clear_explicit(&in_use, memory_order_release);
 }
 
 static int visit_under_lock(struct dl_phdr_info *info, size_t size, void *context)
 {
     (void)info, (void)size;
-    visit_list(context);
+    visit_list(context, true);
     return 1;
 }
 
-bool visit_loaded_objects(void (*visit)(const struct loaded_objects *objects, void *context), void *context)
+void visit_loaded_objects(void (*visit)(const struct loaded_objects *objects, void *context), void *context)
 {
     struct visit call = {visit, context};
-    if (!atomic_load(&list_lock_may_be_stuck))
+    if (may_lock())
         dl_iterate_phdr(visit_under_lock, &call);
-    else if (_r_debug.r_state == RT_CONSISTENT)
-        visit_list(&call);
     else
-        return false;
-    return true;
+        visit_list(&call, false);
 }
 
 long rank_in_global_scope(const struct loaded_objects *objects, const struct link_map *map)
@@ -173,7 +220,7 @@ long rank_in_global_scope(const struct loaded_objects *objects, const struct lin
 
 static bool has_name(const struct loaded_objects *objects, size_t index, const char *name)
 {
-    return strcmp(strchr(name, '/') ? objects->map[index]->l_name : objects->soname[index], name) == 0;
+    return is_same_text(last_part(name) != name ? objects->map[index]->l_name : objects->soname[index], name);
 }
 
 static bool is_needed(const struct loaded_objects *objects, size_t by, size_t index)
@@ -266,7 +313,7 @@ static int counts_noted(struct dl_phdr_info *info, size_t size, void *context)
 bool load_counts(unsigned long long *loaded, unsigned long long *unloaded)
 {
     struct counts counts = {0, 0};
-    if (atomic_load(&list_lock_may_be_stuck))
+    if (!may_lock())
         return false;
     dl_iterate_phdr(counts_noted, &counts);
     *loaded = counts.loaded;

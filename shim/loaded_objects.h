@@ -28,10 +28,10 @@ struct loaded_objects {
 
 /*
  * Calls visit once while nothing can be loaded or unloaded: under the lock of the linker's list, which dlopen does not hold while constructors
- * run; in the child of a process with threads, where that lock may be held for ever, without it. False: there the list was being changed when
- * the process forked, and visit was not called. visit needs 20 KiB of stack, and must not call anything of dlfcn.h.
+ * run; without it before our constructor, and in the child of a process with threads, where it may be held for ever. There, if the process forked in the middle of
+ * a dlclose, objects that are half gone are left out (mincore). visit must not call anything of dlfcn.h.
  */
-bool visit_loaded_objects(void (*visit)(const struct loaded_objects *objects, void *context), void *context);
+void visit_loaded_objects(void (*visit)(const struct loaded_objects *objects, void *context), void *context);
 
 /* Rank of the object in the global scope, or -1. */
 long rank_in_global_scope(const struct loaded_objects *objects, const struct link_map *map);
