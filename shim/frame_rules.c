@@ -18,6 +18,16 @@ static void rule_kept(struct frame_rule_place *place, uintptr_t return_address, 
     atomic_store_explicit(&place->rule, word, memory_order_relaxed);
 }
 
+/* No call leads to the first byte of a function: such an address was put there by hand, as by makecontext (whose
+ * __start_context has tables like any other function), and is the stack's end. */
+static struct frame_rule rule_computed(uintptr_t return_address)
+{
+    struct frame_rule rule = frame_rule_at(return_address - 1);
+    if (rule.kind == FRAME_WITHOUT_TABLE && frame_rule_at(return_address).kind != FRAME_WITHOUT_TABLE)
+        rule.kind = FRAME_OUTERMOST;
+    return rule;
+}
+
 struct frame_rule frame_rule_searched(uintptr_t return_address)
 {
     struct frame_rule_place *place = NULL;
@@ -33,7 +43,7 @@ struct frame_rule frame_rule_searched(uintptr_t return_address)
         rule = frame_rule_in_place(place, return_address);
     if (rule.kind != FRAME_UNKNOWN)
         return rule;
-    rule = frame_rule_at(return_address - 1);
+    rule = rule_computed(return_address);
     if (place)
         rule_kept(place, return_address, rule);
     return rule;

@@ -44,7 +44,7 @@
 #define TRACE_BYTE_ORDER 0x01020304u
 enum {
     TRACE_LAYOUT = 1,
-    TRACE_GRANULE = 65536,              /* the file grows by this much; header.granule_size */
+    TRACE_GRANULE = 16384,              /* the file grows by this much; header.granule_size */
     TRACE_RING = 4096,                  /* closed handles remembered, for each of the classes ordinary and cheap */
     TRACE_BUCKETS = 256,                /* of the timeline */
     TRACE_HOLD_BUCKETS = 64,            /* of a site's hold times */

@@ -28,6 +28,7 @@
 extern "C" {
 #endif
 
+#define UNCLOSED_VERSION "0.1.0"
 #define UNCLOSED_API_VERSION 1
 
 typedef uint32_t unclosed_kind_id;      /* 0: no kind; every call with it does nothing */

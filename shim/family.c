@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Parents and children among open handles: a list in each parent, under the parent's family lock. */
+#include "handles.h"
+
+static spinlock *family_lock(uint32_t parent)
+{
+    return &shim.family_locks[parent % LOCK_SHARDS];
+}
+
+void child_added(uint32_t parent, uint32_t child)
+{
+    struct trace_handle *above = handle_at(parent), *handle = handle_at(child);
+    locked(family_lock(parent));
+    handle->parent_generation = above->generation;
+    handle->previous_sibling = 0;
+    handle->next_sibling = above->children;
+    if (above->children)
+        handle_at(above->children)->previous_sibling = child;
+    above->children = child;
+    handle->parent = parent;
+    unlocked(family_lock(parent));
+}
+
+/* Under the lock of its parent. */
+static void unlinked(uint32_t child)
+{
+    struct trace_handle *handle = handle_at(child), *above = handle_at(handle->parent);
+    if (handle->previous_sibling)
+        handle_at(handle->previous_sibling)->next_sibling = handle->next_sibling;
+    else
+        above->children = handle->next_sibling;
+    if (handle->next_sibling)
+        handle_at(handle->next_sibling)->previous_sibling = handle->previous_sibling;
+    handle->parent = 0;
+    handle->next_sibling = handle->previous_sibling = 0;
+}
+
+/* The parent may end in another thread at the same time, and orphan it first. */
+void child_removed(uint32_t child)
+{
+    uint32_t parent = handle_at(child)->parent;
+    if (!parent)
+        return;
+    locked(family_lock(parent));
+    if (handle_at(child)->parent == parent)
+        unlinked(child);
+    unlocked(family_lock(parent));
+}
+
+uint32_t child_taken(uint32_t parent)
+{
+    locked(family_lock(parent));
+    uint32_t child = handle_at(parent)->children;
+    if (child)
+        unlinked(child);
+    unlocked(family_lock(parent));
+    return child;
+}
+
+unsigned children_alive(uint32_t parent)
+{
+    unsigned count = 0;
+    locked(family_lock(parent));
+    for (uint32_t child = handle_at(parent)->children; child; child = handle_at(child)->next_sibling)
+        count += handle_at(child)->kind != KIND_SQLITE3_TRANSACTION;
+    unlocked(family_lock(parent));
+    return count;
+}

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "handles.h"
+
+#include <string.h>
+
+const uint8_t kind_traits[KIND_LIMIT] = {
+#define KIND(id, name, noun, plural, parent, traits) [KIND_##id] = traits,
+#include <unclosed/kinds.def>
+#undef KIND
+};
+
+static bool is_transaction(unsigned kind)
+{
+    return kind == KIND_SQLITE3_TRANSACTION || kind == KIND_LIBPQ_TRANSACTION || kind == KIND_MYSQL_TRANSACTION ||
+           kind == KIND_ODBC_TRANSACTION;
+}
+
+/* --- the index: buckets of chains ------------------------------------------------------------------------------------ */
+
+struct bucket {
+    _Atomic uint32_t *head;             /* NULL: no storage, so nothing can be in it */
+    uint32_t shard;
+};
+
+static struct bucket bucket_of(enum kind kind, uintptr_t address)
+{
+    uint64_t hash = hash_mixed(address >> 4, kind) & (shim.trace.table[TABLE_INDEX_HANDLE].capacity - 1);
+    return (struct bucket){index_slot(TABLE_INDEX_HANDLE, hash), (uint32_t)hash % LOCK_SHARDS};
+}
+
+/* The place that refers to the handle, or to the chain's end. */
+static _Atomic uint32_t *place_in(const struct bucket *bucket, enum kind kind, uintptr_t address)
+{
+    _Atomic uint32_t *place = bucket->head;
+    for (uint32_t slot; (slot = atomic_load_explicit(place, memory_order_relaxed)) != 0;) {
+        struct trace_handle *handle = handle_at(slot);
+        if (handle->address == address && handle->kind == kind)
+            break;
+        place = (_Atomic uint32_t *)&handle->next;
+    }
+    return place;
+}
+
+static void linked(const struct bucket *bucket, uint32_t slot)
+{
+    handle_at(slot)->next = atomic_load_explicit(bucket->head, memory_order_relaxed);
+    atomic_store_explicit(bucket->head, slot, memory_order_release);
+}
+
+static uint32_t unlinked(const struct bucket *bucket, enum kind kind, uintptr_t address)
+{
+    _Atomic uint32_t *place = place_in(bucket, kind, address);
+    uint32_t slot = atomic_load_explicit(place, memory_order_relaxed);
+    if (slot)
+        atomic_store_explicit(place, handle_at(slot)->next, memory_order_relaxed);
+    return slot;
+}
+
+uint32_t handle_found(enum kind kind, uintptr_t address)
+{
+    struct bucket bucket = bucket_of(kind, address);
+    if (!address || !bucket.head)
+        return 0;
+    locked(&shim.handle_locks[bucket.shard]);
+    uint32_t slot = atomic_load_explicit(place_in(&bucket, kind, address), memory_order_relaxed);
+    unlocked(&shim.handle_locks[bucket.shard]);
+    return slot;
+}
+
+/* Under the shard's lock. */
+static uint32_t slot_allotted(uint32_t shard)
+{
+    uint32_t slot = shim.free_handles[shard];
+    if (slot)
+        shim.free_handles[shard] = handle_at(slot)->next;
+    else
+        slot = record_claimed(TABLE_HANDLE, LOSS_HANDLES);
+    return slot;
+}
+
+static void slot_freed(uint32_t slot)
+{
+    struct trace_handle *handle = handle_at(slot);
+    struct bucket bucket = bucket_of(handle->kind, handle->address);
+    atomic_store_explicit(&handle->state, HANDLE_FREE, memory_order_release);
+    locked(&shim.handle_locks[bucket.shard]);
+    handle->next = shim.free_handles[bucket.shard];
+    shim.free_handles[bucket.shard] = slot;
+    unlocked(&shim.handle_locks[bucket.shard]);
+}
+
+/* --- opening ------------------------------------------------------------------------------------------------------------ */
+
+static void open_failure_noted(enum kind kind, uint32_t site, uint32_t stack, uint32_t target, bool handle_left,
+                               const struct opening *opening)
+{
+    atomic_fetch_add_explicit(&site_at(site)->failed, 1, memory_order_relaxed);
+    fact_noted(&(struct trace_fact){.type = FACT_OPEN_FAILED,
+                                    .kind = (uint16_t)kind,
+                                    .flags = handle_left ? FACT_HANDLE_LEFT : 0,
+                                    .site = site,
+                                    .stack = stack,
+                                    .target = target,
+                                    .code = opening->code,
+                                    .function = string_interned(opening->function)});
+}
+
+static void handle_filled(struct trace_handle *handle, enum kind kind, uintptr_t address, uint32_t site,
+                          uint32_t target, uint64_t now, const struct opening *opening)
+{
+    uint32_t id = thread_id(now);
+    memset((char *)handle + sizeof(handle->state), 0, sizeof(*handle) - sizeof(handle->state));
+    handle->kind = (uint16_t)kind;
+    handle->copy = (uint16_t)opening->copy;
+    handle->address = address;
+    handle->generation = atomic_fetch_add_explicit(&shim.generation, 1, memory_order_relaxed) + 1;
+    handle->site = site;
+    handle->opened = now;
+    atomic_init(&handle->last_used, now);
+    handle->thread = id;
+    atomic_init(&handle->last_thread, id);
+    memcpy(handle->thread_name, thread.name, sizeof(handle->thread_name));
+    handle->target = target;
+    atomic_init(&handle->owner, owner_of_thread());
+    handle->changes = opening->changes;
+    handle->failed_code = (uint32_t)opening->code;
+    atomic_init(&handle->flags, (opening->failed ? HANDLE_FAILED_OPEN : 0u) |
+                                    (opening->connecting ? HANDLE_CONNECTING : 0u));
+}
+
+uint32_t handle_opened(enum kind kind, uintptr_t address, uint32_t stack, const struct opening *opening)
+{
+    uint64_t now = is_cheap(kind) ? time_now_coarse() : time_now();
+    uint32_t site = site_of(kind, stack);
+    uint32_t target = target_interned(opening->target);
+    if (site && opening->failed)
+        open_failure_noted(kind, site, stack, target, address != 0, opening);
+    if (!site || !address)
+        return 0;
+    struct bucket bucket = bucket_of(kind, address);
+    if (!bucket.head) {
+        lost(LOSS_HANDLES);
+        return 0;
+    }
+    locked(&shim.handle_locks[bucket.shard]);
+    uint32_t replaced = unlinked(&bucket, kind, address);
+    uint32_t slot = slot_allotted(bucket.shard);
+    if (slot) {
+        struct trace_handle *handle = handle_at(slot);
+        handle_filled(handle, kind, address, site, target, now, opening);
+        linked(&bucket, slot);
+        atomic_store_explicit(&handle->state, HANDLE_OPEN, memory_order_release);
+    }
+    unlocked(&shim.handle_locks[bucket.shard]);
+    if (replaced)
+        handle_finished(replaced, ENDED_REPLACED);
+    if (!slot)
+        return 0;
+    owner_gained(handle_at(slot)->owner);
+    if (opening->parent)
+        child_added(opening->parent, slot);
+    open_counted(site_at(site), kind, now, target);
+    return slot;
+}
+
+/* --- closing -------------------------------------------------------------------------------------------------------------- */
+
+uint32_t handle_closing(enum kind kind, uintptr_t address, uint32_t stack)
+{
+    struct bucket bucket = bucket_of(kind, address);
+    if (!address || !bucket.head)
+        return 0;
+    locked(&shim.handle_locks[bucket.shard]);
+    uint32_t slot = unlinked(&bucket, kind, address);
+    if (slot) {
+        struct trace_handle *handle = handle_at(slot);
+        atomic_store_explicit(&handle->close_stack, stack, memory_order_relaxed);
+        atomic_store_explicit(&handle->state, HANDLE_CLOSING, memory_order_release);
+    }
+    unlocked(&shim.handle_locks[bucket.shard]);
+    return slot;
+}
+
+static struct trace_fact fact_about(enum trace_fact_type type, const struct trace_handle *handle)
+{
+    return (struct trace_fact){.type = (uint16_t)type,
+                               .kind = handle->kind,
+                               .site = handle->site,
+                               .generation = handle->generation,
+                               .opened = handle->opened,
+                               .target = handle->target,
+                               .owner = handle->owner};
+}
+
+static void returned_to_index(uint32_t slot, uint32_t flag, int code)
+{
+    struct trace_handle *handle = handle_at(slot);
+    struct bucket bucket = bucket_of(handle->kind, handle->address);
+    atomic_fetch_or(&handle->flags, flag);
+    atomic_store(&handle->close_result, code);
+    atomic_store(&handle->close_time, time_now());
+    locked(&shim.handle_locks[bucket.shard]);
+    linked(&bucket, slot);
+    atomic_store_explicit(&handle->state, HANDLE_OPEN, memory_order_release);
+    unlocked(&shim.handle_locks[bucket.shard]);
+}
+
+void handle_close_refused(uint32_t slot, int code, const char *function)
+{
+    struct trace_fact fact = fact_about(FACT_CLOSE_FAILED, handle_at(slot));
+    fact.stack = handle_at(slot)->close_stack;
+    fact.code = code;
+    fact.function = string_interned(function);
+    fact_noted(&fact);
+    returned_to_index(slot, HANDLE_CLOSE_FAILED, code);
+}
+
+void handle_made_zombie(uint32_t slot, const char *function)
+{
+    struct trace_fact fact = fact_about(FACT_ZOMBIE, handle_at(slot));
+    fact.stack = handle_at(slot)->close_stack;
+    fact.function = string_interned(function);
+    fact_noted(&fact);
+    returned_to_index(slot, HANDLE_ZOMBIE, 0);
+}
+
+static void earlier_trouble_resolved(const struct trace_handle *handle)
+{
+    uint32_t flags = atomic_load(&handle->flags);
+    if (flags & (HANDLE_CLOSE_FAILED | HANDLE_ZOMBIE)) {
+        struct trace_fact fact = fact_about(FACT_CLOSE_LATER_DONE, handle);
+        fact.stack = handle->close_stack;
+        fact_noted(&fact);
+    }
+    if (flags & HANDLE_FAILED_OPEN) {
+        struct trace_fact fact = fact_about(FACT_OPEN_FAILED_CLOSED, handle);
+        fact.stack = handle->close_stack;
+        fact_noted(&fact);
+    }
+}
+
+/* A child that its parent frees, or a zombie whose last child is gone, is still in the index. */
+static void taken_and_finished(uint32_t slot, enum trace_ended how)
+{
+    const struct trace_handle *handle = handle_at(slot);
+    if (handle_closing(handle->kind, handle->address, handle->close_stack) == slot)
+        handle_finished(slot, how);
+}
+
+void handle_finished(uint32_t slot, enum trace_ended how)
+{
+    struct trace_handle *handle = handle_at(slot);
+    uint64_t now = is_cheap(handle->kind) ? time_now_coarse() : time_now();
+    if (unlikely(atomic_load_explicit(&handle->flags, memory_order_relaxed)))
+        earlier_trouble_resolved(handle);
+    for (uint32_t child; handle->children && (child = child_taken(slot)) != 0;)
+        if (is_transaction(handle_at(child)->kind))
+            taken_and_finished(child, ENDED_WITH_PARENT);
+    uint32_t parent = handle->parent;
+    if (parent)
+        child_removed(slot);
+    if (handle->owner)
+        owner_lost(handle->owner);
+    if (handle->details)
+        details_dropped(handle);
+    closed_remembered(handle, how, now);
+    close_counted(site_at(handle->site), handle->kind, now, now > handle->opened ? now - handle->opened : 0, how);
+    slot_freed(slot);
+    if (parent && atomic_load(&handle_at(parent)->flags) & HANDLE_ZOMBIE && children_alive(parent) == 0)
+        taken_and_finished(parent, ENDED_EXPLICIT);
+}
+
+void handle_touched(uint32_t slot)
+{
+    struct trace_handle *handle = handle_at(slot);
+    uint64_t now = time_now_coarse();
+    atomic_store_explicit(&handle->last_used, now, memory_order_relaxed);
+    atomic_store_explicit(&handle->last_thread, thread_id(now), memory_order_relaxed);
+}
+
+/* --- transactions ---------------------------------------------------------------------------------------------------------- */
+
+static void transaction_begun(enum kind kind, uint32_t slot, const struct transaction_state *state,
+                              const struct caller *caller)
+{
+    struct trace_handle *connection = handle_at(slot);
+    struct opening opening = {.parent = slot, .copy = connection->copy, .changes = state->changes};
+    uint32_t transaction = handle_opened(kind, connection->address, stack_here(caller), &opening);
+    if (!transaction)
+        return;
+    handle_at(transaction)->target = connection->target;
+    atomic_store(&connection->transaction, transaction);
+    atomic_fetch_or(&connection->flags, HANDLE_IN_TRANSACTION);
+}
+
+static void transaction_ended(enum kind kind, struct trace_handle *connection)
+{
+    atomic_fetch_and(&connection->flags, ~(uint32_t)HANDLE_IN_TRANSACTION);
+    atomic_store(&connection->transaction, 0);
+    uint32_t transaction = handle_closing(kind, connection->address, 0);
+    if (transaction)
+        handle_finished(transaction, ENDED_EXPLICIT);
+}
+
+void transaction_seen(enum kind kind, uint32_t slot, const struct transaction_state *state,
+                      const struct caller *caller)
+{
+    struct trace_handle *connection = handle_at(slot);
+    bool was_open = atomic_load_explicit(&connection->flags, memory_order_relaxed) & HANDLE_IN_TRANSACTION;
+    if (likely(state->open == was_open && !state->open))
+        return;
+    if (state->open && !was_open)
+        transaction_begun(kind, slot, state, caller);
+    else if (!state->open)
+        transaction_ended(kind, connection);
+    uint32_t transaction = atomic_load(&connection->transaction);
+    if (transaction && (state->wrote || state->failed))
+        atomic_fetch_or(&handle_at(transaction)->flags,
+                        (state->wrote ? HANDLE_WROTE : 0u) | (state->failed ? HANDLE_TX_FAILED : 0u));
+}
+
+void transaction_cut(uint32_t slot, bool wrote, uint32_t stack, const char *function)
+{
+    struct trace_handle *connection = handle_at(slot);
+    uint32_t transaction = atomic_load(&connection->transaction);
+    if (!transaction)
+        return;
+    struct trace_handle *begun = handle_at(transaction);
+    struct trace_fact fact = fact_about(FACT_CLOSED_IN_TRANSACTION, connection);
+    uint32_t flags = atomic_load(&begun->flags);
+    fact.flags = (wrote || (flags & HANDLE_WROTE) ? FACT_WROTE : 0u) | (flags & HANDLE_TX_FAILED ? FACT_TX_FAILED : 0u);
+    fact.begin_stack = site_at(begun->site)->stack;
+    fact.stack = stack;
+    fact.function = string_interned(function);
+    fact_noted(&fact);
+}

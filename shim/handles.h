@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Handles from open to close. Callers are in the guard (guard_entered) and record; stacks are captured before any lock.
+ *
+ *     handle_opened ──> OPEN ── handle_closing ──> CLOSING ── handle_finished ──> ring of closed handles, slot free
+ *                        ^                            │
+ *                        └── handle_close_refused ────┘
+ *
+ * A handle is found by (kind, address). It leaves the index when its close begins, for the address may be taken again
+ * by another thread before the close returns; whoever takes it out of the index is the one who may end it.
+ */
+#ifndef UNCLOSED_SHIM_HANDLES_H
+#define UNCLOSED_SHIM_HANDLES_H
+
+#include "shim.h"
+
+struct opening {
+    const char *target;             /* as the program gave it; passwords are taken out. NULL: none */
+    uint32_t parent;                /* slot of an open handle, 0: none */
+    unsigned copy;                  /* of the library */
+    bool failed;                    /* the open returned an error; an address means that the handle is left to be closed */
+    bool connecting;                /* an asynchronous open: not known yet */
+    int code;                       /* the library's error code */
+    uint64_t changes;               /* see trace_handle.changes */
+    const char *function;           /* the call, for facts */
+};
+
+extern const uint8_t HIDDEN kind_traits[KIND_LIMIT];
+static inline bool is_cheap(unsigned kind)
+{
+    return kind_traits[kind] & KIND_CHEAP;
+}
+
+/* The open handle's slot, 0: none. */
+HIDDEN uint32_t handle_found(enum kind kind, uintptr_t address);
+
+/* A new handle; with address 0 only a failed open. The slot, 0: not recorded (counted). */
+HIDDEN uint32_t handle_opened(enum kind kind, uintptr_t address, uint32_t stack, const struct opening *opening);
+
+/* Takes an open handle out of the index, before its real close. 0: no such handle is open. */
+HIDDEN uint32_t handle_closing(enum kind kind, uintptr_t address, uint32_t stack);
+
+/* The close that began was refused, the handle lives on. */
+HIDDEN void handle_close_refused(uint32_t slot, int code, const char *function);
+
+/* … or accepted, but the handle stays until its last child is gone. */
+HIDDEN void handle_made_zombie(uint32_t slot, const char *function);
+
+/* … or done. Ends transactions among the children; other children go on without a parent. */
+HIDDEN void handle_finished(uint32_t slot, enum trace_ended how);
+
+/* It is being used. */
+HIDDEN void handle_touched(uint32_t slot);
+
+/* A close or use of what is not open here: closed before, or inherited by fork, or none of our business. */
+HIDDEN void stranger_closed(enum kind kind, uintptr_t address, uint32_t stack, const char *function);
+HIDDEN void stranger_used(enum kind kind, uintptr_t address, const struct caller *caller, const char *function);
+
+/* How a connection's transaction stands after a call. `began_at` is captured only when one begins. */
+struct transaction_state {
+    bool open, failed, wrote;
+    uint64_t changes;               /* before the call */
+};
+HIDDEN void transaction_seen(enum kind kind, uint32_t connection, const struct transaction_state *state,
+                             const struct caller *caller);
+
+/* The connection is being closed while its transaction is open. */
+HIDDEN void transaction_cut(uint32_t connection, bool wrote, uint32_t stack, const char *function);
+
+/* family.c: parents and children. All under the parent's family lock. */
+HIDDEN void child_added(uint32_t parent, uint32_t child);
+HIDDEN void child_removed(uint32_t child);
+HIDDEN uint32_t child_taken(uint32_t parent);           /* the first child, with no parent any more; 0: no child left */
+HIDDEN unsigned children_alive(uint32_t parent);        /* transactions do not count */
+
+/* counters.c */
+HIDDEN void open_counted(struct trace_site *site, enum kind kind, uint64_t now, uint32_t target);
+HIDDEN void close_counted(struct trace_site *site, enum kind kind, uint64_t now, uint64_t held, enum trace_ended how);
+
+/* facts.c: `fact` holds the identifying fields and whatever else is known; one with the same identity is only counted. */
+HIDDEN void fact_noted(const struct trace_fact *fact);
+
+/* closed.c: the ring. */
+HIDDEN void closed_remembered(const struct trace_handle *handle, enum trace_ended how, uint64_t now);
+HIDDEN bool closed_recalled(const struct trace_map *map, enum kind kind, uintptr_t address, struct trace_closed *closed);
+
+/* owners.c */
+HIDDEN uint32_t owner_of_thread(void);
+HIDDEN void owner_gained(uint32_t owner);
+HIDDEN void owner_lost(uint32_t owner);
+HIDDEN void detail_set(uint32_t handle, const char *key, const char *value);
+HIDDEN void details_dropped(struct trace_handle *handle);
+
+#endif

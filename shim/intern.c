@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Everything that occurs often is stored once: strings, frames, stacks, sites, facts. Each has a hash index in the
+ * trace: open addressing, slots hold record numbers, nothing is ever removed. So looking up takes no lock (a slot is
+ * published by a release store after its record is whole), and only adding does.
+ */
+#include <string.h>
+
+#include "intern.h"
+
+enum { LONGEST_STRING = 4095, LONGEST_PROBE = 512 };
+
+uint32_t interned(const struct interning *what, const void *key, uint64_t hash)
+{
+    spinlock *lock = &shim.intern_locks[what->index];
+    bool is_locked = false;
+    uint32_t number = 0;
+    for (unsigned probe = 0; probe < LONGEST_PROBE;) {
+        _Atomic uint32_t *slot = index_slot(what->index, hash + probe);
+        if (!slot)
+            break;
+        number = atomic_load_explicit(slot, memory_order_acquire);
+        if (number && what->is_equal(number, key))
+            break;
+        if (number) {
+            number = 0;
+            probe++;
+            continue;
+        }
+        if (!is_locked) {               /* an empty slot: look at it again, locked */
+            locked(lock);
+            is_locked = true;
+            continue;
+        }
+        number = what->added(key);
+        if (number)
+            atomic_store_explicit(slot, number, memory_order_release);
+        break;
+    }
+    if (is_locked)
+        unlocked(lock);
+    else if (!number)
+        lost(what->loss);
+    return number;
+}
+
+/* --- strings ------------------------------------------------------------------------------------------------------- */
+
+struct string_key {
+    const char *text;
+    uint32_t length, hash;
+};
+
+static bool string_is(uint32_t number, const void *key_)
+{
+    const struct string_key *key = key_;
+    const struct trace_string *string = record_of(TABLE_STRING, number);
+    return string->hash == key->hash && string->length == key->length &&
+           memcmp(string->text, key->text, key->length) == 0;
+}
+
+/* Strings take several 8-byte units in a row. */
+static uint32_t string_added(const void *key_)
+{
+    const struct string_key *key = key_;
+    struct trace_table *table = &shim.trace.header->tables[TABLE_STRING];
+    uint64_t units = (sizeof(struct trace_string) + key->length + 1 + 7) / 8;
+    uint64_t number = atomic_load(&table->used);
+    if (number + units > table->capacity || !storage_added(table->offset + number * 8, units * 8)) {
+        lost(LOSS_STRINGS);
+        return 0;
+    }
+    struct trace_string *string = record_of(TABLE_STRING, number);
+    string->hash = key->hash;
+    string->length = key->length;
+    memcpy(string->text, key->text, key->length);
+    atomic_store_explicit(&table->used, number + units, memory_order_release);
+    return (uint32_t)number;
+}
+
+uint32_t bytes_interned(const char *bytes, size_t length)
+{
+    static const struct interning strings = {TABLE_INDEX_STRING, LOSS_STRINGS, string_is, string_added};
+    if (length > LONGEST_STRING)
+        length = LONGEST_STRING;
+    uint64_t hash = hash_of(bytes, length);
+    struct string_key key = {bytes, (uint32_t)length, (uint32_t)hash};
+    return interned(&strings, &key, hash);
+}
+
+uint32_t string_interned(const char *text)
+{
+    return text && text[0] ? bytes_interned(text, strnlen(text, LONGEST_STRING)) : 0;
+}
+
+/* --- frames and stacks ------------------------------------------------------------------------------------------------ */
+
+static bool frame_is(uint32_t number, const void *key_)
+{
+    const struct trace_frame *key = key_, *frame = record_of(TABLE_FRAME, number);
+    return frame->offset == key->offset && frame->module == key->module && frame->type == key->type &&
+           frame->flags == key->flags;
+}
+
+static uint32_t frame_added(const void *key_)
+{
+    const struct trace_frame *key = key_;
+    uint32_t number = record_claimed(TABLE_FRAME, LOSS_FRAMES);
+    if (number) {
+        struct trace_frame *frame = record_of(TABLE_FRAME, number);
+        frame->type = key->type;
+        frame->module = key->module;
+        frame->flags = key->flags;
+        frame->offset = key->offset;
+        atomic_store_explicit(&frame->ready, 1, memory_order_release);
+    }
+    return number;
+}
+
+static uint32_t frame_interned(struct trace_frame key)
+{
+    static const struct interning frames = {TABLE_INDEX_FRAME, LOSS_FRAMES, frame_is, frame_added};
+    return interned(&frames, &key, hash_mixed(key.offset, (uint64_t)key.module << 32 | key.type << 8 | key.flags));
+}
+
+static bool stack_is(uint32_t number, const void *key_)
+{
+    const struct trace_stack *key = key_, *node = record_of(TABLE_STACK, number);
+    return node->frame == key->frame && node->parent == key->parent;
+}
+
+static uint32_t stack_added(const void *key_)
+{
+    const struct trace_stack *key = key_;
+    uint32_t number = record_claimed(TABLE_STACK, LOSS_STACKS);
+    if (number) {
+        struct trace_stack *node = record_of(TABLE_STACK, number);
+        node->frame = key->frame;
+        node->parent = key->parent;
+        node->depth = key->depth;
+        atomic_store_explicit(&node->ready, 1, memory_order_release);
+    }
+    return number;
+}
+
+static uint32_t node_interned(uint32_t parent, uint32_t frame)
+{
+    static const struct interning stacks = {TABLE_INDEX_STACK, LOSS_STACKS, stack_is, stack_added};
+    struct trace_stack key = {.frame = frame, .parent = parent};
+    key.depth = parent ? ((struct trace_stack *)record_of(TABLE_STACK, parent))->depth + 1 : 1;
+    return interned(&stacks, &key, hash_mixed(frame, parent));
+}
+
+static bool is_ours(uintptr_t address)
+{
+    return address >= shim.start && address < shim.end;
+}
+
+static uint32_t native_frame(uintptr_t address, bool is_exact)
+{
+    uint64_t bias = 0;
+    uint32_t module = module_of(is_exact ? address : address - 1, &bias);
+    if (!module)
+        return frame_interned((struct trace_frame){.type = FRAME_UNKNOWN, .offset = address});
+    return frame_interned((struct trace_frame){.type = is_exact ? FRAME_NATIVE_EXACT : FRAME_NATIVE,
+                                               .module = module,
+                                               .offset = address - bias});
+}
+
+uint32_t stack_interned(const struct native_stack *stack, void *unused)
+{
+    (void)unused;
+    uint32_t node = 0;
+    if (stack->truncated)
+        node = node_interned(0, frame_interned((struct trace_frame){.type = FRAME_TRUNCATED}));
+    for (unsigned i = stack->count; i-- > 0;) {
+        if (is_ours(stack->pc[i]))
+            continue;
+        uint32_t frame = native_frame(stack->pc[i], is_interrupted(stack, i));
+        node = frame ? node_interned(node, frame) : 0;
+        if (!node)
+            return STACK_OTHER;
+    }
+    return node ? node : STACK_OTHER;
+}
+
+uint32_t stack_here(const struct caller *caller)
+{
+    uint32_t stack = capture_stack(caller, shim.options.depth, shim.epoch, stack_interned, NULL);
+    return stack ? stack : STACK_OTHER;
+}
+
+/* --- sites ----------------------------------------------------------------------------------------------------------------- */
+
+static bool site_is(uint32_t number, const void *key_)
+{
+    const struct trace_site *key = key_, *site = site_at(number);
+    return site->stack == key->stack && site->kind == key->kind;
+}
+
+static uint32_t site_added(const void *key_)
+{
+    const struct trace_site *key = key_;
+    uint32_t number = record_claimed(TABLE_SITE, LOSS_SITES);
+    if (number) {
+        struct trace_site *site = site_at(number);
+        site->kind = key->kind;
+        site->stack = key->stack;
+        atomic_store_explicit(&site->ready, 1, memory_order_release);
+    }
+    return number;
+}
+
+uint32_t site_of(enum kind kind, uint32_t stack)
+{
+    static const struct interning sites = {TABLE_INDEX_SITE, LOSS_SITES, site_is, site_added};
+    struct trace_site key = {.kind = kind, .stack = stack};
+    return interned(&sites, &key, hash_mixed(stack, kind));
+}

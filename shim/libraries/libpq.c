@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * PostgreSQL's client library (libpq-fe.h). How its handles leak:
+ *   - a failed connect still leaves a PGconn, which must be finished (unless memory ran out and it is NULL);
+ *   - results are not freed with their connection: each needs its PQclear, before or after PQfinish;
+ *   - PQfinish ends an open transaction, and with it what was written, without a word;
+ *   - PQreset keeps the handle: nothing opens, nothing closes.
+ */
+#include <libpq-fe.h>
+#include <string.h>
+
+#include "wrap.h"
+
+/* Newer than some headers; where a library lacks one, nobody can call it. */
+#if !defined(LIBPQ_HAS_ASYNC_CANCEL)
+typedef struct pg_cancel_conn PGcancelConn;
+PGcancelConn *PQcancelCreate(PGconn *conn);
+void PQcancelFinish(PGcancelConn *cancel);
+#endif
+#if !defined(LIBPQ_HAS_CLOSE_PREPARED)
+PGresult *PQclosePrepared(PGconn *conn, const char *statement);
+PGresult *PQclosePortal(PGconn *conn, const char *portal);
+int PQsendClosePrepared(PGconn *conn, const char *statement);
+int PQsendClosePortal(PGconn *conn, const char *portal);
+#endif
+
+/* --- connections ------------------------------------------------------------------------------------------------------------ */
+
+/* postgresql://app@db.prod:5433/orders, as the library understood what it was given; never a password. */
+static const char *target_of(const struct call *connecting, PGconn *conn, char *url, size_t size)
+{
+    struct call call = *connecting;
+    const char *user = HELPER_OF(PQuser)(conn), *host = HELPER_OF(PQhost)(conn);
+    const char *port = HELPER_OF(PQport)(conn), *database = HELPER_OF(PQdb)(conn);
+    bool is_socket = host && host[0] == '/';
+    struct text text = text_in(url, size);
+    text_added(&text, "postgresql://");
+    text_added(&text, user ? user : "");
+    text_added(&text, user && user[0] ? "@" : "");
+    text_added(&text, host && !is_socket ? host : "");
+    if (port && port[0] && !is_socket) {
+        text_added(&text, ":");
+        text_added(&text, port);
+    }
+    text_added(&text, "/");
+    text_added(&text, database ? database : "");
+    if (is_socket) {
+        text_added(&text, "?host=");
+        text_added(&text, host);
+        text_added(&text, "&port=");
+        text_added(&text, port ? port : "");
+    }
+    return url;
+}
+
+static void connection_opened(struct call *connecting, PGconn *conn, bool waits)
+{
+    struct call call = *connecting;
+    char url[512];
+    if (!call.recorded)
+        return;
+    bool failed = !conn || HELPER_OF(PQstatus)(conn) == CONNECTION_BAD;
+    const char *target = conn ? target_of(&call, conn, url, sizeof(url)) : NULL;
+    opened(LIBPQ_CONNECTION, conn, .target = target, .failed = failed, .connecting = !waits && !failed);
+}
+
+#define CONNECT(name, waits, declared, arguments)                                                                  \
+    WRAP(PGconn *, name, declared)                                                                                 \
+    {                                                                                                              \
+        CALL(name);                                                                                                \
+        PGconn *conn = real arguments;                                                                             \
+        connection_opened(&call, conn, waits);                                                                     \
+        return conn;                                                                                               \
+    }
+
+CONNECT(PQconnectdb, true, (const char *info), (info))
+CONNECT(PQconnectStart, false, (const char *info), (info))
+CONNECT(PQconnectdbParams, true, (const char *const *keywords, const char *const *values, int expand),
+        (keywords, values, expand))
+CONNECT(PQconnectStartParams, false, (const char *const *keywords, const char *const *values, int expand),
+        (keywords, values, expand))
+CONNECT(PQsetdbLogin, true,
+        (const char *host, const char *port, const char *options, const char *tty, const char *database,
+         const char *user, const char *password),
+        (host, port, options, tty, database, user, password))
+
+WRAP(PostgresPollingStatusType, PQconnectPoll, (PGconn *conn))
+{
+    CALL(PQconnectPoll, conn);
+    used(LIBPQ_CONNECTION, conn);
+    PostgresPollingStatusType status = real(conn);
+    if (status == PGRES_POLLING_OK || status == PGRES_POLLING_FAILED)
+        connecting_ended(LIBPQ_CONNECTION, conn, status == PGRES_POLLING_FAILED);
+    return status;
+}
+
+WRAP(void, PQfinish, (PGconn *conn))
+{
+    CALL(PQfinish, conn);
+    closing(LIBPQ_CONNECTION, conn);
+    real(conn);
+    closed_in_transaction(false);
+    closed();
+}
+
+/* --- transactions: what the server last told the client ---------------------------------------------------------------------- */
+
+/* The command's tag, as the server gave it: "INSERT 0 1". */
+static bool is_writing(const char *tag)
+{
+    static const char *const tags[] = {"INSERT ", "UPDATE ", "DELETE ", "MERGE ",   "COPY ",
+                                       "CREATE ", "ALTER ",  "DROP ",   "TRUNCATE ", "SELECT INTO"};
+    for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++)
+        if (strncmp(tag, tags[i], strlen(tags[i])) == 0)
+            return strcmp(tag, "INSERT 0 0") != 0 && strcmp(tag, "UPDATE 0") != 0 && strcmp(tag, "DELETE 0") != 0;
+    return false;
+}
+
+static void work_done(struct call *working, uint32_t connection, PGconn *conn, PGresult *result)
+{
+    struct call call = *working;
+    if (!connection)
+        return;
+    PGTransactionStatusType status = HELPER_OF(PQtransactionStatus)(conn);
+    if (status == PQTRANS_ACTIVE)
+        return;                         /* a command is under way: the next result tells */
+    const char *tag = result ? HELPER_OF(PQcmdStatus)(result) : NULL;
+    transaction(LIBPQ_TRANSACTION, connection, .open = status == PQTRANS_INTRANS || status == PQTRANS_INERROR,
+                .failed = status == PQTRANS_INERROR, .wrote = tag && is_writing(tag));
+}
+
+#define RESET(type, name)                                                                                          \
+    WRAP(type, name, (PGconn * conn))                                                                              \
+    {                                                                                                              \
+        CALL(name, conn);                                                                                          \
+        uint32_t connection = used(LIBPQ_CONNECTION, conn);                                                        \
+        RESET_CALLED(type)                                                                                         \
+        work_done(&call, connection, conn, NULL);                                                                  \
+        RESET_RETURNS(type)                                                                                        \
+    }
+#define RESET_CALLED(type) RESET_CALLED_##type
+#define RESET_RETURNS(type) RESET_RETURNS_##type
+#define RESET_CALLED_void real(conn);
+#define RESET_RETURNS_void
+#define RESET_CALLED_int int result = real(conn);
+#define RESET_RETURNS_int return result;
+#define RESET_CALLED_PostgresPollingStatusType PostgresPollingStatusType result = real(conn);
+#define RESET_RETURNS_PostgresPollingStatusType return result;
+
+RESET(void, PQreset)
+RESET(int, PQresetStart)
+RESET(PostgresPollingStatusType, PQresetPoll)
+
+/* --- results ------------------------------------------------------------------------------------------------------------------ */
+
+#define RESULT(name, declared, arguments)                                                                          \
+    WRAP(PGresult *, name, declared)                                                                               \
+    {                                                                                                              \
+        CALL(name, conn);                                                                                          \
+        uint32_t connection = used(LIBPQ_CONNECTION, conn);                                                        \
+        PGresult *result = real arguments;                                                                         \
+        work_done(&call, connection, conn, result);                                                                \
+        opened(LIBPQ_RESULT, result, .parent = connection);                                                        \
+        return result;                                                                                             \
+    }
+
+RESULT(PQexec, (PGconn * conn, const char *query), (conn, query))
+RESULT(PQexecParams,
+       (PGconn * conn, const char *command, int count, const Oid *types, const char *const *values, const int *lengths,
+        const int *formats, int result_format),
+       (conn, command, count, types, values, lengths, formats, result_format))
+RESULT(PQprepare, (PGconn * conn, const char *statement, const char *query, int count, const Oid *types),
+       (conn, statement, query, count, types))
+RESULT(PQexecPrepared,
+       (PGconn * conn, const char *statement, int count, const char *const *values, const int *lengths,
+        const int *formats, int result_format),
+       (conn, statement, count, values, lengths, formats, result_format))
+RESULT(PQdescribePrepared, (PGconn * conn, const char *statement), (conn, statement))
+RESULT(PQdescribePortal, (PGconn * conn, const char *portal), (conn, portal))
+RESULT(PQclosePrepared, (PGconn * conn, const char *statement), (conn, statement))
+RESULT(PQclosePortal, (PGconn * conn, const char *portal), (conn, portal))
+RESULT(PQgetResult, (PGconn * conn), (conn))
+RESULT(PQfn,
+       (PGconn * conn, int function, int *buffer, int *length, int is_integer, const PQArgBlock *arguments, int count),
+       (conn, function, buffer, length, is_integer, arguments, count))
+
+/* conn may be NULL here. */
+WRAP(PGresult *, PQmakeEmptyPGresult, (PGconn *conn, ExecStatusType status))
+{
+    CALL(PQmakeEmptyPGresult, conn);
+    uint32_t connection = open_handle(LIBPQ_CONNECTION, conn);
+    PGresult *result = real(conn, status);
+    opened(LIBPQ_RESULT, result, .parent = connection);
+    return result;
+}
+
+WRAP(PGresult *, PQcopyResult, (const PGresult *source, int flags))
+{
+    CALL(PQcopyResult, source);
+    used(LIBPQ_RESULT, source);
+    PGresult *result = real(source, flags);
+    opened(LIBPQ_RESULT, result);
+    return result;
+}
+
+WRAP(void, PQclear, (PGresult *result))
+{
+    CALL(PQclear, result);
+    closing(LIBPQ_RESULT, result);
+    real(result);
+    closed();
+}
+
+/* --- asynchronous commands: their results come by PQgetResult ------------------------------------------------------------------- */
+
+#define SEND(name, declared, arguments)                                                                            \
+    WRAP(int, name, declared)                                                                                      \
+    {                                                                                                              \
+        CALL(name, conn);                                                                                          \
+        used(LIBPQ_CONNECTION, conn);                                                                              \
+        return real arguments;                                                                                     \
+    }
+
+SEND(PQsendQuery, (PGconn * conn, const char *query), (conn, query))
+SEND(PQsendQueryParams,
+     (PGconn * conn, const char *command, int count, const Oid *types, const char *const *values, const int *lengths,
+      const int *formats, int result_format),
+     (conn, command, count, types, values, lengths, formats, result_format))
+SEND(PQsendPrepare, (PGconn * conn, const char *statement, const char *query, int count, const Oid *types),
+     (conn, statement, query, count, types))
+SEND(PQsendQueryPrepared,
+     (PGconn * conn, const char *statement, int count, const char *const *values, const int *lengths,
+      const int *formats, int result_format),
+     (conn, statement, count, values, lengths, formats, result_format))
+SEND(PQsendDescribePrepared, (PGconn * conn, const char *statement), (conn, statement))
+SEND(PQsendDescribePortal, (PGconn * conn, const char *portal), (conn, portal))
+SEND(PQsendClosePrepared, (PGconn * conn, const char *statement), (conn, statement))
+SEND(PQsendClosePortal, (PGconn * conn, const char *portal), (conn, portal))
+
+/* --- cancel handles -------------------------------------------------------------------------------------------------------------- */
+
+WRAP(PGcancel *, PQgetCancel, (PGconn *conn))
+{
+    CALL(PQgetCancel, conn);
+    uint32_t connection = used(LIBPQ_CONNECTION, conn);
+    PGcancel *cancel = real(conn);
+    opened(LIBPQ_CANCEL, cancel, .parent = connection);
+    return cancel;
+}
+
+WRAP(void, PQfreeCancel, (PGcancel *cancel))
+{
+    CALL(PQfreeCancel, cancel);
+    closing(LIBPQ_CANCEL, cancel);
+    real(cancel);
+    closed();
+}
+
+WRAP(PGcancelConn *, PQcancelCreate, (PGconn *conn))
+{
+    CALL(PQcancelCreate, conn);
+    uint32_t connection = used(LIBPQ_CONNECTION, conn);
+    PGcancelConn *cancel = real(conn);
+    opened(LIBPQ_CANCEL, cancel, .parent = connection);
+    return cancel;
+}
+
+WRAP(void, PQcancelFinish, (PGcancelConn *cancel))
+{
+    CALL(PQcancelFinish, cancel);
+    closing(LIBPQ_CANCEL, cancel);
+    real(cancel);
+    closed();
+}

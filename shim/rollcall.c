@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* "Present": one record in the run's file for each program image that loaded us, or that we see being started. */
+#include <fcntl.h>
+#include <string.h>
+
+#include "raw_syscall.h"
+#include "shim.h"
+
+/* Only system calls and its own stack: also runs in vfork children, which share our memory. */
+void roll_called(enum rollcall_type type, pid_t pid, const char *text, unsigned flags)
+{
+    if (!shim.options.run[0] || !shim.options.directory[0] || atomic_load(&shim.sealed))
+        return;
+    char path[sizeof(shim.options.directory) + 16];
+    struct text name = text_in(path, sizeof(path));
+    text_added(&name, shim.options.directory);
+    text_added(&name, "/" ROLLCALL_FILE);
+    long fd = raw_syscall4(SYS_openat, AT_FDCWD, (long)path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+                           raw_syscall0(SYS_geteuid) == 0 ? 0622 : 0600);
+    if (fd < 0)
+        return;
+    struct rollcall_record record;
+    memset(&record, 0, sizeof(record));
+    record.magic = ROLLCALL_MAGIC;
+    record.size = sizeof(record);
+    record.type = (uint8_t)type;
+    record.flags = (uint8_t)flags;
+    record.pid = pid;
+    record.parent = (int32_t)raw_syscall0(SYS_getppid);
+    record.start_ticks = pid == shim.pid ? shim.start_ticks : 0;
+    record.pid_namespace = shim.pid_namespace;
+    record.time = time_now();
+    if (text) {
+        record.text_cut = strlen(text) >= sizeof(record.text);
+        struct text out = text_in(record.text, sizeof(record.text));
+        text_added(&out, text);
+    } else {
+        raw_syscall4(SYS_readlinkat, AT_FDCWD, (long)"/proc/self/exe", (long)record.text, sizeof(record.text) - 1);
+    }
+    raw_syscall3(SYS_write, fd, (long)&record, sizeof(record));
+    raw_syscall1(SYS_close, fd);
+}

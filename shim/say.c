@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "raw_syscall.h"
+#include "shim.h"
+
+void text_bytes_added(struct text *text, const char *bytes, size_t length)
+{
+    size_t room = (size_t)(text->end - text->at);
+    if (length > room)
+        length = room;
+    memcpy(text->at, bytes, length);
+    text->at += length;
+    *text->at = 0;
+}
+
+void text_added(struct text *text, const char *more)
+{
+    text_bytes_added(text, more, strlen(more));
+}
+
+void number_added(struct text *text, uint64_t number)
+{
+    char digits[20];
+    size_t count = 0;
+    do
+        digits[sizeof(digits) - ++count] = (char)('0' + number % 10);
+    while (number /= 10);
+    text_bytes_added(text, digits + sizeof(digits) - count, count);
+}
+
+static const char *error_words(int error)
+{
+    static const struct {
+        int error;
+        const char *words;
+    } known[] = {
+        {EACCES, "permission denied"},   {EPERM, "not permitted"},
+        {EROFS, "read-only file system"}, {ENOENT, "no such directory"},
+        {ENOTDIR, "not a directory"},    {ENOSPC, "no space left on device"},
+        {EDQUOT, "disk quota exceeded"}, {EFBIG, "file size limit too low"},
+        {EMFILE, "no file descriptor left"}, {ENFILE, "too many open files in the system"},
+        {ENOMEM, "no memory or address space left"}, {EEXIST, "it exists already"},
+        {ELOOP, "it is a symbolic link"}, {EINVAL, "not supported by this file system"},
+        {EFAULT, "no space left on device"}, {EIO, "input/output error"},
+    };
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (known[i].error == error)
+            return known[i].words;
+    return NULL;
+}
+
+void said(const char *why, const char *what, int error)
+{
+    struct stat now;
+    if (atomic_load(&shim.sealed) || raw_syscall2(SYS_fstat, 2, (long)&now) != 0)
+        return;
+    if (now.st_dev != shim.stderr_device || now.st_ino != shim.stderr_inode)
+        return;
+    char line[1600];
+    struct text text = text_in(line, sizeof(line) - 1);
+    text_added(&text, "unclosed: ");
+    text_added(&text, why);
+    if (what) {
+        text_added(&text, " ");
+        text_added(&text, what);
+    }
+    if (error) {
+        const char *words = error_words(error);
+        text_added(&text, words ? ": " : ": error ");
+        if (words)
+            text_added(&text, words);
+        else
+            number_added(&text, (uint64_t)error);
+    }
+    *text.at++ = '\n';
+    raw_syscall3(SYS_write, 2, (long)line, text.at - line);
+}
+
+/* FNV-1a, 64 bit: short keys, no table, no alignment needs. */
+uint64_t hash_of(const void *bytes, size_t length)
+{
+    const unsigned char *byte = bytes;
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < length; i++)
+        hash = (hash ^ byte[i]) * 0x100000001b3u;
+    return hash ^ (hash >> 29);
+}

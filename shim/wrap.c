@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "wrap.h"
+
+#include <errno.h>
+
+static const uint8_t handle_kind[FUNCTION_COUNT] = {
+#define NO_HANDLE NONE
+#define FUNCTION(library, function, handle, failure) [FUNCTION_##function] = KIND_OF(handle),
+#define KIND_OF(handle) KIND_OF_(handle)
+#define KIND_OF_(handle) KIND_##handle
+#include "libraries/functions.def"
+};
+
+static struct caller caller_of(const struct call *call)
+{
+    return caller_of_frame(call->frame);
+}
+
+/* A library that calls itself through its exported names; or, when it jumps there, our own wrapper around it. */
+static bool is_library_internal(uintptr_t return_address, unsigned copy, function_address function)
+{
+    static struct {
+        _Atomic uintptr_t start, end;
+    } spans[COPY_MAX + 1];
+    if (return_address >= shim.start && return_address < shim.end)
+        return true;
+    uintptr_t start = atomic_load_explicit(&spans[copy].start, memory_order_relaxed);
+    uintptr_t end = atomic_load_explicit(&spans[copy].end, memory_order_relaxed);
+    if ((uintptr_t)function < start || (uintptr_t)function >= end) {
+        if (!object_spanned((uintptr_t)function, &start, &end))
+            return false;
+        atomic_store_explicit(&spans[copy].start, start, memory_order_relaxed);
+        atomic_store_explicit(&spans[copy].end, end, memory_order_relaxed);
+    }
+    return return_address >= start && return_address < end;
+}
+
+static unsigned copy_called(enum function function, uintptr_t handle, const uintptr_t *frame, bool recorded)
+{
+    unsigned copy = copy_bound_by_stub(function);
+    if (copy == COPY_NONE && recorded && handle && handle_kind[function] && guard_entered()) {
+        if (copy_count(library_of_function(function)) > 1) {
+            uint32_t slot = handle_found(handle_kind[function], handle);
+            copy = slot ? handle_at(slot)->copy : COPY_NONE;
+        }
+        guard_left();
+    }
+    return copy != COPY_NONE ? copy : copy_for_call(function, (const void *)frame[1]);
+}
+
+struct call call_begun(enum function function, uintptr_t handle, const uintptr_t *frame)
+{
+    int error = errno;
+    bool recorded = !thread.busy && is_recording();
+    unsigned copy = copy_called(function, handle, frame, recorded);
+    function_address real = definition_or_failure(function, copy);
+    recorded = recorded && !is_library_internal(frame[1], copy, real);
+    errno = error;
+    return (struct call){frame, real, name_of_function(function), copy, recorded, 0};
+}
+
+static void library_noted(const struct call *call)
+{
+    static _Atomic uint64_t noted_epoch, noted;
+    if (atomic_load_explicit(&noted_epoch, memory_order_relaxed) != shim.epoch) {
+        atomic_store(&noted, 0);
+        atomic_store(&noted_epoch, shim.epoch);
+    }
+    if (likely(atomic_load_explicit(&noted, memory_order_relaxed) >> call->copy & 1) ||
+        atomic_fetch_or(&noted, 1ull << call->copy) >> call->copy & 1)
+        return;
+    uint64_t bias;
+    uint32_t module = module_of((uintptr_t)call->function, &bias);
+    uint32_t number = record_claimed(TABLE_LIBRARY, LOSS_MODULES);
+    if (!number)
+        return;
+    struct trace_library *library = record_of(TABLE_LIBRARY, number);
+    library->name = string_interned(name_of_library(library_of_function(wrapped_function_named(call->name))));
+    library->path = module ? ((struct trace_module *)record_of(TABLE_MODULE, module))->path : 0;
+    library->copy = call->copy;
+    atomic_store_explicit(&library->ready, 1, memory_order_release);
+}
+
+uint32_t call_opened(struct call *call, enum kind kind, uintptr_t handle, const struct opening *given)
+{
+    if ((!handle && !given->failed) || !guard_entered())
+        return 0;
+    int error = errno;
+    struct opening opening = *given;
+    opening.copy = call->copy;
+    struct caller caller = caller_of(call);
+    library_noted(call);
+    uint32_t slot = handle_opened(kind, handle, stack_here(&caller), &opening);
+    errno = error;
+    guard_left();
+    return slot;
+}
+
+void call_closing(struct call *call, enum kind kind, uintptr_t handle)
+{
+    if (!handle || !guard_entered())
+        return;
+    int error = errno;
+    struct caller caller = caller_of(call);
+    uint32_t stack = stack_here(&caller);
+    call->closing = handle_closing(kind, handle, stack);
+    if (!call->closing)
+        stranger_closed(kind, handle, stack, call->name);
+    errno = error;
+    guard_left();
+}
+
+void call_closed(struct call *call, const struct closing_result *result)
+{
+    if (!guard_entered())
+        return;
+    int error = errno;
+    if (result->refused)
+        handle_close_refused(call->closing, result->code, call->name);
+    else if (result->zombie && children_alive(call->closing))
+        handle_made_zombie(call->closing, call->name);
+    else
+        handle_finished(call->closing, ENDED_EXPLICIT);
+    call->closing = 0;
+    errno = error;
+    guard_left();
+}
+
+uint32_t call_used(struct call *call, enum kind kind, uintptr_t handle)
+{
+    if (!handle || !guard_entered())
+        return 0;
+    int error = errno;
+    uint32_t slot = handle_found(kind, handle);
+    if (likely(slot)) {
+        handle_touched(slot);
+    } else {
+        struct caller caller = caller_of(call);
+        stranger_used(kind, handle, &caller, call->name);
+    }
+    errno = error;
+    guard_left();
+    return slot;
+}
+
+uint32_t handle_known(struct call *call, enum kind kind, uintptr_t handle)
+{
+    (void)call;
+    if (!guard_entered())
+        return 0;
+    uint32_t slot = handle_found(kind, handle);
+    guard_left();
+    return slot;
+}
+
+void call_transaction(struct call *call, enum kind kind, uint32_t connection, const struct transaction_state *state)
+{
+    if (!guard_entered())
+        return;
+    int error = errno;
+    struct caller caller = caller_of(call);
+    transaction_seen(kind, connection, state, &caller);
+    errno = error;
+    guard_left();
+}
+
+void call_cut_transaction(struct call *call, bool wrote)
+{
+    if (!guard_entered())
+        return;
+    int error = errno;
+    transaction_cut(call->closing, wrote, handle_at(call->closing)->close_stack, call->name);
+    errno = error;
+    guard_left();
+}
+
+void call_busy(struct call *call, enum kind kind, uintptr_t handle, int code)
+{
+    if (!guard_entered())
+        return;
+    int error = errno;
+    uint32_t slot = handle_found(kind, handle);
+    struct caller caller = caller_of(call);
+    struct trace_fact fact = {.type = FACT_BUSY, .kind = (uint16_t)kind, .code = code, .stack = stack_here(&caller)};
+    if (slot) {
+        fact.site = handle_at(slot)->site;
+        fact.target = handle_at(slot)->target;
+        fact.generation = handle_at(slot)->generation;
+    }
+    fact.function = string_interned(call->name);
+    fact_noted(&fact);
+    errno = error;
+    guard_left();
+}
+
+void call_connected(struct call *call, enum kind kind, uintptr_t handle, bool failed)
+{
+    if (!guard_entered())
+        return;
+    uint32_t slot = handle_found(kind, handle);
+    if (slot) {
+        struct trace_handle *open = handle_at(slot);
+        uint32_t before = atomic_fetch_and(&open->flags, ~(uint32_t)HANDLE_CONNECTING);
+        if (failed && !(before & HANDLE_FAILED_OPEN)) {
+            atomic_fetch_or(&open->flags, HANDLE_FAILED_OPEN);
+            atomic_fetch_add(&site_at(open->site)->failed, 1);
+            fact_noted(&(struct trace_fact){.type = FACT_OPEN_FAILED,
+                                            .kind = (uint16_t)kind,
+                                            .flags = FACT_HANDLE_LEFT,
+                                            .site = open->site,
+                                            .stack = site_at(open->site)->stack,
+                                            .target = open->target,
+                                            .function = string_interned(call->name)});
+        }
+    }
+    guard_left();
+}
+
+/* --- told by definitions.c and dlclose.c -------------------------------------------------------------------------------- */
+
+void definition_missing(enum function function)
+{
+    static _Atomic uint32_t told;
+    int error = errno;
+    if (!atomic_exchange(&told, 1))
+        said("called, but no loaded library defines it; the call fails:", name_of_function(function), 0);
+    if (!thread.busy && is_recording() && guard_entered()) {
+        lost(LOSS_UNRESOLVED);
+        fact_noted(&(struct trace_fact){.type = FACT_UNRESOLVED,
+                                        .stack = STACK_OTHER,
+                                        .function = string_interned(name_of_function(function))});
+        guard_left();
+    }
+    errno = error;
+}
+
+void definition_not_seen(enum function function)
+{
+    static _Atomic uint32_t told;
+    if (!atomic_exchange(&told, 1))
+        said("too many copies of a library: calls through this pointer are not seen:", name_of_function(function), 0);
+    if (shim.trace.header)
+        lost(LOSS_UNRESOLVED);
+}
+
+void modules_unloading(void)
+{
+    atomic_fetch_add(&shim.unload_epoch, 1);
+    capture_modules_unloaded();
+}
+
+void modules_unloaded(bool something_was_unloaded)
+{
+    if (!something_was_unloaded)
+        return;
+    atomic_fetch_add(&shim.unload_epoch, 1);
+    capture_modules_unloaded();
+}
