@@ -90,8 +90,8 @@ static void calls_read(struct comparison *all, int directory)
         if (record.magic != ROLLCALL_MAGIC || record.size != sizeof record)
             continue;
         record.text[sizeof record.text - 1] = 0;
-        if (all->call_count == room)
-            all->calls = memory_resized(all->calls, room = room ? room * 2 : 256, sizeof *all->calls);
+        if (all->call_count >= room)
+            all->calls = memory_resized(all->calls, room = 2 * all->call_count + 256, sizeof *all->calls);
         all->calls[all->call_count] = (struct call){record, all->call_count + 1};
         all->call_count++;
     }
