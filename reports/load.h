@@ -26,8 +26,9 @@ struct load_options {
 /*
  * Loads all of them, in one transaction. *loaded: traces that gave a process row, whole or in part.
  * Each trouble is one line on stderr, "unclosed: warning: …", and those that concern a process are in process.warning.
- * Returns 0; or -1 after a message and without a change to `db`, if the database failed, or if paths were given and
- * not one trace could be read. A directory without traces is no failure (*loaded is 0): perhaps nothing was opened.
+ * Returns 0; or -1 after a message, if the database failed (it is of no use then), or if no trace was loaded and a path
+ * is there no file, no directory, or no trace. A directory without traces is no failure (*loaded is 0): perhaps nothing
+ * was opened. A trace that is given twice is read once.
  */
 int traces_loaded(sqlite3 *db, const struct load_options *options, unsigned *loaded);
 
