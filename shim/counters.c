@@ -18,11 +18,6 @@ static void raised32(_Atomic uint32_t *highest, uint32_t value)
         ;
 }
 
-static void added(_Atomic uint64_t *counter, uint64_t number)
-{
-    atomic_fetch_add_explicit(counter, number, memory_order_relaxed);
-}
-
 /* --- timeline ------------------------------------------------------------------------------------------------------ */
 
 static void buckets_merged(struct trace_timeline *timeline)
@@ -93,18 +88,18 @@ static void event_noted(uint64_t now)
 void open_counted(struct trace_site *site, enum kind kind, uint64_t now, uint32_t target)
 {
     struct trace_header *header = shim.trace.header;
-    if (atomic_fetch_add_explicit(&site->opened, 1, memory_order_relaxed) == 0) {
+    if (counted(&site->opened, 1) == 0) {
         site->first_target = target;
         atomic_store(&site->first, now);
     }
     atomic_store_explicit(&site->last, now, memory_order_relaxed);
-    uint64_t open = atomic_fetch_add_explicit(&site->open, 1, memory_order_relaxed) + 1;
+    uint64_t open = counted(&site->open, 1) + 1;
     if (open > atomic_load_explicit(&site->peak, memory_order_relaxed)) {
         raised(&site->peak, open);
         atomic_store_explicit(&site->peak_time, now, memory_order_relaxed);
     }
-    added(&header->opened[kind], 1);
-    uint64_t before = atomic_fetch_add_explicit(&header->open[kind], 1, memory_order_relaxed);
+    counted(&header->opened[kind], 1);
+    uint64_t before = counted(&header->open[kind], 1);
     raised(&header->peak[kind], before + 1);
     if (!is_cheap(kind))
         timeline_noted(kind, now, before, before + 1);
@@ -114,13 +109,13 @@ void open_counted(struct trace_site *site, enum kind kind, uint64_t now, uint32_
 void close_counted(struct trace_site *site, enum kind kind, uint64_t now, uint64_t held, enum trace_ended how)
 {
     struct trace_header *header = shim.trace.header;
-    added(&site->closed, 1);
-    atomic_fetch_sub_explicit(&site->open, 1, memory_order_relaxed);
-    added(&site->ended[how], 1);
+    counted(&site->closed, 1);
+    counted(&site->open, (uint64_t)-1);
+    counted(&site->ended[how], 1);
     raised(&site->held_max, held);
     atomic_fetch_add_explicit(&site->held[hold_bucket(held)], 1, memory_order_relaxed);
-    added(&header->closed[kind], 1);
-    uint64_t before = atomic_fetch_sub_explicit(&header->open[kind], 1, memory_order_relaxed);
+    counted(&header->closed[kind], 1);
+    uint64_t before = counted(&header->open[kind], (uint64_t)-1);
     if (!is_cheap(kind))
         timeline_noted(kind, now, before, before - 1);
     event_noted(now);

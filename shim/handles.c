@@ -113,7 +113,7 @@ static void handle_filled(struct trace_handle *handle, enum kind kind, uintptr_t
     handle->kind = (uint16_t)kind;
     handle->copy = (uint16_t)opening->copy;
     handle->address = address;
-    handle->generation = atomic_fetch_add_explicit(&shim.generation, 1, memory_order_relaxed) + 1;
+    handle->generation = counted(&shim.generation, 1) + 1;
     handle->site = site;
     handle->opened = now;
     atomic_init(&handle->last_used, now);

@@ -160,12 +160,30 @@ static inline void guard_left(void)
     thread.busy = 0;
 }
 
+/* While there is one thread, a locked instruction protects nobody: libc says so from 2.32 on. */
+extern char __libc_single_threaded __attribute__((weak));
+static inline bool is_alone(void)
+{
+    return &__libc_single_threaded && __libc_single_threaded;
+}
+
+static inline uint64_t counted(_Atomic uint64_t *counter, uint64_t number)
+{
+    if (!is_alone())
+        return atomic_fetch_add_explicit(counter, number, memory_order_relaxed);
+    uint64_t before = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, before + number, memory_order_relaxed);
+    return before;
+}
+
 HIDDEN void lock_waited(spinlock *lock);
 
 static inline void locked(spinlock *lock)
 {
     uint32_t expected = 0;
-    if (unlikely(!atomic_compare_exchange_strong_explicit(lock, &expected, 1, memory_order_acquire,
+    if (is_alone() && atomic_load_explicit(lock, memory_order_relaxed) == 0)
+        atomic_store_explicit(lock, 1, memory_order_relaxed);
+    else if (unlikely(!atomic_compare_exchange_strong_explicit(lock, &expected, 1, memory_order_acquire,
                                                           memory_order_relaxed)))
         lock_waited(lock);
 }

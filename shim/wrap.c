@@ -37,8 +37,8 @@ static bool is_library_internal(uintptr_t return_address, unsigned copy, functio
 
 static unsigned copy_called(enum function function, uintptr_t handle, const uintptr_t *frame, bool recorded)
 {
-    unsigned copy = copy_bound_by_stub(function);
-    if (copy == COPY_NONE && recorded && handle && handle_kind[function] && guard_entered()) {
+    unsigned copy = COPY_NONE;
+    if (recorded && handle && handle_kind[function] && guard_entered()) {
         if (copy_count(library_of_function(function)) > 1) {
             uint32_t slot = handle_found(handle_kind[function], handle);
             copy = slot ? handle_at(slot)->copy : COPY_NONE;
@@ -48,15 +48,96 @@ static unsigned copy_called(enum function function, uintptr_t handle, const uint
     return copy != COPY_NONE ? copy : copy_for_call(function, (const void *)frame[1]);
 }
 
+/*
+ * What call_begun found for a call place. Holds until something is unloaded (a program's references are bound when they
+ * are made, not anew when another library arrives). `version` is odd while an entry is written.
+ */
+enum { KNOWN_PLACES = 512 };
+static struct place {
+    _Atomic uint32_t version;
+    uint32_t function;
+    uintptr_t return_address;
+    uint64_t unload_epoch;
+    function_address address;
+    uint32_t copy;
+    bool internal;
+} places[KNOWN_PLACES];
+
+static struct place *place_of(enum function function, uintptr_t return_address)
+{
+    return &places[((return_address >> 2) ^ (return_address >> 11) ^ function * 37u) % KNOWN_PLACES];
+}
+
+static bool place_known(enum function function, uintptr_t return_address, struct call *call, bool *internal)
+{
+    struct place *place = place_of(function, return_address);
+    uint32_t version = atomic_load_explicit(&place->version, memory_order_acquire);
+    if (place->return_address != return_address || place->function != function ||
+        place->unload_epoch != atomic_load_explicit(&shim.unload_epoch, memory_order_relaxed))
+        return false;
+    call->function = place->address;
+    call->copy = place->copy;
+    *internal = place->internal;
+    atomic_thread_fence(memory_order_acquire);
+    return !(version & 1) && atomic_load_explicit(&place->version, memory_order_relaxed) == version;
+}
+
+static void place_remembered(enum function function, uintptr_t return_address, uint64_t unload_epoch,
+                             const struct call *call, bool internal)
+{
+    struct place *place = place_of(function, return_address);
+    uint32_t version = atomic_load(&place->version);
+    if (version & 1 || !atomic_compare_exchange_strong(&place->version, &version, version + 1))
+        return;
+    place->function = function;
+    place->return_address = return_address;
+    place->unload_epoch = unload_epoch;
+    place->address = call->function;
+    place->copy = call->copy;
+    place->internal = internal;
+    atomic_store_explicit(&place->version, version + 2, memory_order_release);
+}
+
 struct call call_begun(enum function function, uintptr_t handle, const uintptr_t *frame)
 {
     int error = errno;
-    bool recorded = !thread.busy && is_recording();
-    unsigned copy = copy_called(function, handle, frame, recorded);
-    function_address real = definition_or_failure(function, copy);
-    recorded = recorded && !is_library_internal(frame[1], copy, real);
+    struct call call = {.frame = frame, .name = name_of_function(function)};
+    bool internal, recorded = likely(!thread.busy) && is_recording();
+    uint64_t unload_epoch = atomic_load(&shim.unload_epoch);
+    unsigned copy = copy_bound_by_stub(function);
+    if (copy == COPY_NONE && likely(copy_count(library_of_function(function)) <= 1) &&
+        place_known(function, frame[1], &call, &internal)) {
+        call.recorded = recorded && !internal;
+        errno = error;
+        return call;
+    }
+    call.copy = copy != COPY_NONE ? copy : copy_called(function, handle, frame, recorded);
+    call.function = definition_or_failure(function, call.copy);
+    internal = is_library_internal(frame[1], call.copy, call.function);
+    if (copy == COPY_NONE && call.copy != COPY_NONE)
+        place_remembered(function, frame[1], unload_epoch, &call, internal);
+    call.recorded = recorded && !internal;
     errno = error;
-    return (struct call){frame, real, name_of_function(function), copy, recorded, 0};
+    return call;
+}
+
+function_address helper_found(enum function function, unsigned copy)
+{
+    static struct {
+        _Atomic uint64_t terms;         /* unload epoch and copy that `address` is right for */
+        _Atomic(function_address) address;
+    } known[FUNCTION_COUNT];
+    uint64_t terms = (atomic_load_explicit(&shim.unload_epoch, memory_order_relaxed) + 1) << 8 | copy;
+    if (likely(atomic_load_explicit(&known[function].terms, memory_order_acquire) == terms)) {
+        function_address address = atomic_load_explicit(&known[function].address, memory_order_acquire);
+        if (likely(atomic_load_explicit(&known[function].terms, memory_order_relaxed) == terms))
+            return address;
+    }
+    function_address address = definition_or_failure(function, copy);
+    atomic_store(&known[function].terms, 0);
+    atomic_store(&known[function].address, address);
+    atomic_store(&known[function].terms, terms);
+    return address;
 }
 
 static void library_noted(const struct call *call)

@@ -42,7 +42,7 @@ struct call {
 #define FIRST_OF(first, ...) first
 
 /* Another function of the same copy of the library, listed as HELPER in functions.def. */
-#define HELPER_OF(name) ((__typeof__(&name))definition_or_failure(FUNCTION_##name, call.copy))
+#define HELPER_OF(name) ((__typeof__(&name))helper_found(FUNCTION_##name, call.copy))
 
 /* The open handle's slot, or 0. */
 #define open_handle(kind, handle) (call.recorded ? handle_known(&call, KIND_##kind, (uintptr_t)(handle)) : 0)
@@ -102,6 +102,7 @@ struct closing_result {
     while (0)
 
 HIDDEN struct call call_begun(enum function function, uintptr_t handle, const uintptr_t *frame);
+HIDDEN function_address helper_found(enum function function, unsigned copy);
 HIDDEN uint32_t call_opened(struct call *call, enum kind kind, uintptr_t handle, const struct opening *opening);
 HIDDEN void call_closing(struct call *call, enum kind kind, uintptr_t handle);
 HIDDEN void call_closed(struct call *call, const struct closing_result *result);
