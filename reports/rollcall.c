@@ -425,7 +425,8 @@ static const struct ended_process *end_of(const struct comparison *all, const st
 {
     for (size_t i = 0; i < all->supervised->ended_count; i++) {
         const struct ended_process *ended = &all->supervised->ended[i];
-        if (ended->inner_pid == identity->pid && ended->start_ticks == identity->start_ticks)
+        if (ended->inner_pid == identity->pid &&
+            (!identity->start_ticks || ended->start_ticks == identity->start_ticks))
             return ended;
     }
     return NULL;
