@@ -17,7 +17,7 @@
 #include <stddef.h>
 
 enum code_owner { CODE_USER, CODE_THIRD_PARTY, CODE_SYSTEM, CODE_DRIVER };
-enum code_language { CODE_C, CODE_PYTHON };     /* CODE_C: everything native */
+enum code_language { CODE_C, CODE_PYTHON }; /* CODE_C: everything native */
 
 /* Both lists are NULL-terminated, or NULL. */
 struct code_rules {
@@ -25,14 +25,14 @@ struct code_rules {
      * directory still is third-party (an application that carries its virtual environment). */
     const char *const *app_roots;
     /* Patterns of paths that are not: a directory ("/srv/app/vendor") or a shell pattern that may cross slashes
-     * (e.g. "third_party/[a-z]?"). They win over app_roots. */
+     * (one that is to match anywhere begins and ends with a star). They win over app_roots. */
     const char *const *third_party;
 };
 
 /* module_path: of a native frame; NULL or "" if unknown. source_file: NULL or "" if unknown. `rules` may be NULL. */
 enum code_owner code_owner_of(const struct code_rules *rules, const char *module_path, const char *source_file,
                               enum code_language language);
-const char *code_owner_name(enum code_owner owner);         /* "user" "third-party" "system" "driver" */
+const char *code_owner_name(enum code_owner owner); /* "user" "third-party" "system" "driver" */
 
 /*
  * "where", as an index into a stack's owners, innermost first: the first frame of the user's own code; without one, the
