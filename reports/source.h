@@ -13,15 +13,15 @@
 
 enum source_state {
     SOURCE_FOUND,
-    SOURCE_CHANGED,             /* lines are given, but the file was modified after `not_after`: say so beside them */
-    SOURCE_MISSING,             /* no such file, or it may not be read */
-    SOURCE_NOT_TEXT,            /* not a regular file, not named like source code, or binary */
+    SOURCE_CHANGED,  /* lines are given, but the file was modified after `not_after`: say so beside them */
+    SOURCE_MISSING,  /* no such file, or it may not be read */
+    SOURCE_NOT_TEXT, /* not a regular file, not named like source code, or binary */
 };
 
 struct source_lines {
     enum source_state state;
-    int first;                  /* number of text[0], from 1 */
-    int count;                  /* 0 if the file has no such lines or could not be read */
+    int first; /* number of text[0], from 1 */
+    int count; /* 0 if the file has no such lines or could not be read */
     /* Valid UTF-8 without line ends; what is not UTF-8 and control characters except tabs are U+FFFD; a line of more
      * than 400 bytes ends in "…". */
     const char *text[];
