@@ -19,22 +19,32 @@
 enum { OBJECTS_MAX = 512, SCRIPT_DEPTH = 4, LINE_MAX_SCRIPT = 256 };
 static const size_t text_size_max = (size_t)1 << 30;
 
+/* Text that only a copy of the library itself holds, symbols stripped or not. In two parts, so that our own executable
+ * does not hold it. */
+struct mark {
+    char first;
+    const char *rest;
+};
+
 struct watched {
     const char *name;
-    const char *needed;   /* beginning of the file names of its shared library */
-    const char *symbols;  /* beginning of the names that its users import */
-    const char *entry;    /* a function that every copy exports */
-    const char *marks[2]; /* texts that only a copy of the library itself holds, symbols stripped or not */
+    const char *needed;  /* beginning of the file names of its shared library */
+    const char *symbols; /* beginning of the names that its users import */
+    const char *entry;   /* a function that every copy exports */
+    struct mark marks[2];
 };
 
 static const struct watched watched[WATCHED_COUNT] = {
-    [WATCHED_SQLITE3] =
-        {"sqlite3", "libsqlite3.so", "sqlite3_", "sqlite3_open_v2", {"SQLite format 3", "malformed database schema"}},
-    [WATCHED_LIBPQ] = {"libpq",
-                       "libpq.so",
-                       "PQ",
-                       "PQconnectdb",
-                       {"missing \"=\" after \"%s\" in connection info string", "PGSERVICEFILE"}},
+    [WATCHED_SQLITE3] = {.name = "sqlite3",
+                         .needed = "libsqlite3.so",
+                         .symbols = "sqlite3_",
+                         .entry = "sqlite3_open_v2",
+                         .marks = {{'S', "QLite format 3"}, {'m', "alformed database schema"}}},
+    [WATCHED_LIBPQ] = {.name = "libpq",
+                       .needed = "libpq.so",
+                       .symbols = "PQ",
+                       .entry = "PQconnectdb",
+                       .marks = {{'m', "issing \"=\" after \"%s\" in connection info string"}, {'P', "GSERVICEFILE"}}},
 };
 
 const char *watched_library_name(enum watched_library library)
@@ -207,18 +217,26 @@ static void symbols_read(const struct object *object, unsigned *imported, unsign
     }
 }
 
+static bool is_mark_inside(const struct object *object, const struct mark *mark)
+{
+    size_t length = strlen(mark->rest);
+    const char *at = object->raw, *end = object->raw + object->raw_size;
+    while ((at = memmem(at, (size_t)(end - at), mark->rest, length)) != NULL) {
+        if (at > object->raw && at[-1] == mark->first)
+            return true;
+        at += length;
+    }
+    return false;
+}
+
 static unsigned copies_inside(const struct object *object)
 {
     unsigned inside = 0;
     if (!object->raw || object->raw_size > text_size_max)
         return 0;
-    for (unsigned library = 0; library < WATCHED_COUNT; library++) {
-        bool all = true;
-        for (unsigned mark = 0; all && mark < 2; mark++)
-            all = memmem(object->raw, object->raw_size, watched[library].marks[mark],
-                         strlen(watched[library].marks[mark]));
-        inside |= (unsigned)all << library;
-    }
+    for (unsigned library = 0; library < WATCHED_COUNT; library++)
+        if (is_mark_inside(object, &watched[library].marks[0]) && is_mark_inside(object, &watched[library].marks[1]))
+            inside |= 1u << library;
     return inside;
 }
 

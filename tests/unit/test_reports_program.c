@@ -55,7 +55,7 @@ static int prepared(void **state)
         return -1;
     shell("echo 'int main(void) { return 0; }' >plain.c && gcc -o plain plain.c");
     shell("echo '#include <sqlite3.h>\nint main(void) { return sqlite3_libversion_number() == 1; }' >user.c");
-    shell("echo 'const char *a[] = {\"SQLite format 3\", \"malformed database schema\"};\n"
+    shell("echo 'const char *a[] = {\"SQLite\" \" format 3\", \"malformed\" \" database schema\"};\n"
           "int main(int n, char **v) { (void)v; return a[n & 1][0] == 0; }' >carrier.c");
     return 0;
 }
@@ -121,6 +121,20 @@ static void user_of_the_library_that_speaks_of_its_format_holds_no_copy(void **s
     shell("gcc -o gdal gdal.c -lsqlite3");
     assert_int_equal(inspected("gdal")->linked, 1u << WATCHED_SQLITE3);
     assert_int_equal(inspected("gdal")->embedded, 0);
+}
+
+static void marks_are_those_of_the_real_libraries(void **state)
+{
+    (void)state;
+    shell("ln -s \"$(gcc -print-file-name=libsqlite3.so)\" sqlite && ln -s \"$(gcc -print-file-name=libpq.so)\" pq");
+    assert_int_equal(inspected("sqlite")->embedded, 1u << WATCHED_SQLITE3);
+    assert_int_equal(inspected("pq")->embedded, 1u << WATCHED_LIBPQ);
+}
+
+static void own_code_does_not_pass_for_a_library(void **state)
+{
+    (void)state;
+    assert_int_equal(inspected("/proc/self/exe")->embedded, 0);
 }
 
 static void static_program_is_an_obstacle(void **state)
@@ -250,6 +264,8 @@ int main(void)
         cmocka_unit_test(copy_inside_a_program_is_found_though_it_is_stripped),
         cmocka_unit_test(copy_inside_a_private_library_is_found),
         cmocka_unit_test(user_of_the_library_that_speaks_of_its_format_holds_no_copy),
+        cmocka_unit_test(marks_are_those_of_the_real_libraries),
+        cmocka_unit_test(own_code_does_not_pass_for_a_library),
         cmocka_unit_test(static_program_is_an_obstacle),
         cmocka_unit_test(foreign_loaders_are_obstacles),
         cmocka_unit_test(narrow_program_is_an_obstacle),
