@@ -239,6 +239,7 @@ struct search {
     const void *caller;            /* in: return address, or NULL */
     const struct link_map *module; /* in: the object it is in, if known already */
     function_address target;       /* in: the definition that is asked about, or NULL */
+    bool is_helper;                /* in: the shim itself calls it */
     bool guess;                    /* out: the module does not import the function */
     unsigned copy;                 /* out */
     size_t count;
@@ -495,34 +496,54 @@ function_address next_definition(const char *name)
     return wanted.address;
 }
 
-static function_address definition_in_stand_in(enum function function, unsigned copy)
+/*
+ * Whom the linker would have bound a function to that the copy lacks. Our own calls are more careful than the program's: a handle goes to another
+ * object only if both are in the global scope, as with a preload that wraps a few functions of the library behind it.
+ */
+static void stand_in_searched(const struct loaded_objects *objects, void *context)
 {
-    return definition_in_copy(function, atomic_load_explicit(&table.stand_ins[copy][function], memory_order_relaxed));
+    struct search *search = context;
+    definers_collected(objects, search);
+    for (size_t i = 0; i < search->count; ++i)
+        copy_of_object(search->definer[i], search->library);
+    const struct link_map *definer = first_in_global_scope(search);
+    if (!search->is_helper && !definer)
+        definer = definer_for(objects, search);
+    if (search->is_helper && rank_in_global_scope(objects, search->module) < 0)
+        definer = NULL;
+    search->copy = definer ? copy_of_object(definer, search->library) : COPY_NONE;
 }
 
-/* Finds a library in its new place, or whom the linker would have bound a function to that the copy lacks. */
+/* Finds a library in its new place too. A helper that nobody defines stands in for itself, so that it is not searched for again. */
 static function_address definition_searched(enum function function, unsigned copy)
 {
     struct search search = search_for(function);
-    visit_loaded_objects(copy_for_call_searched, &search);
+    search.module = atomic_load(&table.copies[copy].map);
+    search.is_helper = function >= FUNCTION_WRAPPED_COUNT;
+    visit_loaded_objects(stand_in_searched, &search);
     function_address definition = definition_in_copy(function, copy);
-    if (!definition && copy_is_loaded(copy)) {
-        atomic_store_explicit(&table.stand_ins[copy][function], (unsigned char)search.copy, memory_order_relaxed);
-        definition = definition_in_copy(function, search.copy);
-    }
-    return definition;
+    if (definition || !copy_is_loaded(copy))
+        return definition;
+    const unsigned stand_in = search.copy == COPY_NONE && search.is_helper ? copy : search.copy;
+    atomic_store_explicit(&table.stand_ins[copy][function], (unsigned char)stand_in, memory_order_relaxed);
+    return definition_in_copy(function, stand_in);
+}
+
+static function_address definition_elsewhere(enum function function, unsigned copy)
+{
+    const unsigned stand_in = atomic_load_explicit(&table.stand_ins[copy][function], memory_order_relaxed);
+    const function_address definition = definition_in_copy(function, stand_in);
+    return definition || (stand_in == copy && copy_is_loaded(copy)) ? definition : definition_searched(function, copy);
 }
 
 function_address definition_or_failure(enum function function, unsigned copy)
 {
     function_address definition = definition_in_copy(function, copy);
     if (!definition && copy != COPY_NONE && copy <= COPY_MAX)
-        definition = definition_in_stand_in(function, copy);
-    if (!definition && copy != COPY_NONE && copy <= COPY_MAX)
-        definition = definition_searched(function, copy);
+        definition = definition_elsewhere(function, copy);
     if (definition)
         return definition;
-    if (definition_missing)
+    if (definition_missing && function < FUNCTION_WRAPPED_COUNT)
         definition_missing(function);
     return failure_of_function(function);
 }

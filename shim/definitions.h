@@ -63,8 +63,8 @@ function_address definition_in_copy(enum function function, unsigned copy);
 
 /*
  * What a wrapper calls, never NULL: the function in that copy; if the library was loaded again since, in its new place; if the copy lacks it (an
- * old version, or a preload that wraps one function), the next definition. Nobody defines it: definition_missing() is told, and a function is
- * given that returns the failure value and stores NULL where the library would (OUTPUT in functions.def).
+ * old version, or a preload that wraps one function), the next definition. Nobody defines it: definition_missing() is told unless it is a helper,
+ * and a function is given that returns the failure value and stores NULL where the library would (OUTPUT in functions.def).
  */
 function_address definition_or_failure(enum function function, unsigned copy);
 

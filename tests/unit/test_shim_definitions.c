@@ -200,6 +200,21 @@ static void an_unloaded_copy_is_not_called_and_comes_back(void **state)
     dlclose(library);
 }
 
+/* libpq defines no function of SQLite; nor is it in the global scope, so that none is taken from elsewhere for our own calls. */
+static void a_helper_that_a_copy_lacks_fails_quietly(void **state)
+{
+    (void)state;
+    void *library = loaded("libpq.so.5");
+    const unsigned copy = copy_for_call(FUNCTION_PQfinish, (const void *)nobody_defines_it);
+    assert_int_not_equal(copy, COPY_NONE);
+    const unsigned told = missing_told;
+    for (int i = 0; i < 2; ++i)
+        assert_ptr_equal(definition_or_failure(FUNCTION_sqlite3_get_autocommit, copy),
+                         failure_of_function(FUNCTION_sqlite3_get_autocommit));
+    assert_int_equal(missing_told, told);
+    dlclose(library);
+}
+
 static void two_copies_have_two_numbers(void **state)
 {
     (void)state;
@@ -286,6 +301,7 @@ int main(void)
         cmocka_unit_test(an_import_is_no_definition),
         cmocka_unit_test(nobody_defines_it),
         cmocka_unit_test(an_unloaded_copy_is_not_called_and_comes_back),
+        cmocka_unit_test(a_helper_that_a_copy_lacks_fails_quietly),
         cmocka_unit_test(two_copies_have_two_numbers),
         cmocka_unit_test(names_are_known),
         cmocka_unit_test(dlclose_keeps_the_error_and_says_what_it_did),
