@@ -8,21 +8,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 struct identity {
     const uint8_t *build_id;
-    size_t build_id_size;           /* 0: the file must have none either */
-    const GElf_Word *crc;           /* of the whole file, looked at where there is no build-id; NULL: unknown */
+    size_t build_id_size; /* 0: the file must have none either */
+    bool is_shared;       /* what dwz writes calls itself a relocatable object */
+    const GElf_Word *crc; /* of the whole file, looked at where there is no build-id; NULL: unknown */
 };
 
 struct search {
     struct binary *binary;
     const struct symbol_options *options;
     struct debuginfod *server;
-    char module_path[PATH_MAX];     /* below the sysroot */
-    char system_root[PATH_MAX];     /* /usr/lib/debug below the sysroot */
+    char module_path[PATH_MAX]; /* below the sysroot */
+    char system_root[PATH_MAX]; /* /usr/lib/debug below the sysroot */
     const char *recorded_path;
     struct identity identity;
 };
@@ -42,10 +44,12 @@ bool has_symbol_table(Elf *elf)
     return false;
 }
 
-static bool is_program_or_library(Elf *elf)
+static bool is_of_type(Elf *elf, const struct identity *identity)
 {
     GElf_Ehdr header;
-    return elf_kind(elf) == ELF_K_ELF && gelf_getehdr(elf, &header) && (header.e_type == ET_EXEC || header.e_type == ET_DYN);
+    if (elf_kind(elf) != ELF_K_ELF || !gelf_getehdr(elf, &header))
+        return false;
+    return identity->is_shared ? header.e_type == ET_REL : header.e_type == ET_EXEC || header.e_type == ET_DYN;
 }
 
 /* The checksum in .gnu_debuglink is that of zlib and Ethernet. */
@@ -115,7 +119,7 @@ static enum module_state file_opened(struct elf_file *file, const char *path, co
     enum module_state state = MODULE_MISSING;
     if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode))
         file->elf = elf_begin(fd, ELF_C_READ_MMAP_PRIVATE, NULL);
-    if (file->elf && is_program_or_library(file->elf))
+    if (file->elf && is_of_type(file->elf, identity))
         state = is_identified(file->elf, identity) ? MODULE_MATCHES : MODULE_DIFFERS;
     if (state == MODULE_MATCHES) {
         file->dwarf = dwarf_with_units(file->elf);
@@ -211,7 +215,8 @@ static bool debug_found_by_link(struct search *search)
     int own = (int)(strrchr(search->module_path, '/') - search->module_path);
     int recorded = (int)(strrchr(search->recorded_path, '/') - search->recorded_path);
     if ((path_made(path, "%.*s/%s", own, search->module_path, link) && debug_file_taken(search, path, &identity)) ||
-        (path_made(path, "%.*s/.debug/%s", own, search->module_path, link) && debug_file_taken(search, path, &identity)))
+        (path_made(path, "%.*s/.debug/%s", own, search->module_path, link) &&
+         debug_file_taken(search, path, &identity)))
         return true;
     const char *root;
     for (size_t i = 0; (root = debug_root(search, i)); i++)
@@ -245,7 +250,8 @@ static bool shared_found(struct search *search, const char *name, const struct i
     const char *sysroot = search->options->sysroot;
     if (name[0] == '/' && path_made(path, "%s%s", sysroot ? sysroot : "", name) && is_match(shared, path, identity))
         return true;
-    char *cached = search->server ? debuginfod_found(search->server, identity->build_id, identity->build_id_size) : NULL;
+    char *cached =
+        search->server ? debuginfod_found(search->server, identity->build_id, identity->build_id_size) : NULL;
     bool found = cached && is_match(shared, cached, identity);
     free(cached);
     return found;
@@ -259,7 +265,7 @@ static bool shared_joined(struct search *search, Dwarf *dwarf)
     ssize_t size = dwelf_dwarf_gnu_debugaltlink(dwarf, &name, &build_id);
     if (size == 0)
         return true;
-    struct identity identity = {.build_id = build_id, .build_id_size = (size_t)size};
+    struct identity identity = {.build_id = build_id, .build_id_size = (size_t)size, .is_shared = true};
     if (size < 0 || !shared_found(search, name, &identity) || !search->binary->shared.dwarf)
         return false;
     dwarf_setalt(dwarf, search->binary->shared.dwarf);
@@ -273,25 +279,41 @@ static int no_debug_file(Dwfl_Module *module, void **data, const char *name, Dwa
     return -1;
 }
 
-/* .gnu_debugdata is an ELF file, compressed, in a section: libdwfl can unpack it, and that is all it is asked to do. */
-static void mini_unpacked(struct binary *binary)
+static Elf_Data *mini_data(Elf *elf)
 {
-    static const Dwfl_Callbacks callbacks = {.find_debuginfo = no_debug_file, .section_address = dwfl_offline_section_address};
     size_t names;
     GElf_Shdr header;
-    Elf_Data *data = NULL;
-    if (elf_getshdrstrndx(binary->main.elf, &names) != 0)
-        return;
-    for (Elf_Scn *section = NULL; !data && (section = elf_nextscn(binary->main.elf, section));) {
-        const char *name = gelf_getshdr(section, &header) ? elf_strptr(binary->main.elf, names, header.sh_name) : NULL;
+    if (elf_getshdrstrndx(elf, &names) != 0)
+        return NULL;
+    for (Elf_Scn *section = NULL; (section = elf_nextscn(elf, section));) {
+        const char *name = gelf_getshdr(section, &header) ? elf_strptr(elf, names, header.sh_name) : NULL;
         if (name && strcmp(name, ".gnu_debugdata") == 0)
-            data = elf_rawdata(section, NULL);
+            return elf_rawdata(section, NULL);
     }
-    if (!data || !data->d_buf || !(binary->mini_owner = dwfl_begin(&callbacks)))
+    return NULL;
+}
+
+/* .gnu_debugdata is an ELF file, compressed, in a section: libdwfl can unpack it, and that is all it is asked to do. It
+ * unpacks only what has a descriptor. */
+static void mini_unpacked(struct binary *binary)
+{
+    static const Dwfl_Callbacks callbacks = {.find_debuginfo = no_debug_file,
+                                             .section_address = dwfl_offline_section_address};
+    Elf_Data *data = mini_data(binary->main.elf);
+    int fd = data && data->d_buf ? memfd_create("mini", MFD_CLOEXEC) : -1;
+    if (fd < 0)
         return;
-    GElf_Addr bias;
+    if (write(fd, data->d_buf, data->d_size) == (ssize_t)data->d_size)
+        binary->mini_owner = dwfl_begin(&callbacks);
+    if (!binary->mini_owner) {
+        close(fd);
+        return;
+    }
     dwfl_report_begin(binary->mini_owner);
-    Dwfl_Module *module = dwfl_report_offline_memory(binary->mini_owner, "mini", "mini", data->d_buf, data->d_size);
+    Dwfl_Module *module = dwfl_report_offline(binary->mini_owner, "mini", "mini", fd);
+    if (!module)
+        close(fd);
+    GElf_Addr bias;
     if (dwfl_report_end(binary->mini_owner, NULL, NULL) == 0 && module)
         binary->mini = dwfl_module_getelf(module, &bias);
 }

@@ -17,19 +17,19 @@
 #include "debuginfod.h"
 #include "symbols.h"
 
-struct elf_file {                   /* all NULL: no such file */
+struct elf_file { /* all NULL: no such file */
     Elf *elf;
-    Dwarf *dwarf;                   /* NULL: holds no DWARF */
-    char *directory;                /* where it lies, symbolic links resolved; NULL: unknown */
+    Dwarf *dwarf;    /* NULL: holds no DWARF */
+    char *directory; /* where it lies, symbolic links resolved; NULL: unknown */
 };
 
 struct binary {
     enum module_state state;
-    struct elf_file main;           /* none if missing or different */
+    struct elf_file main; /* none if missing or different */
     struct elf_file debug;
     struct elf_file shared;
-    const struct elf_file *named;   /* main or debug, whichever has usable DWARF; NULL: neither */
-    Elf *mini;                      /* .gnu_debugdata, unpacked, where there is no other .symtab; NULL: none */
+    const struct elf_file *named; /* main or debug, whichever has usable DWARF; NULL: neither */
+    Elf *mini;                    /* .gnu_debugdata, unpacked, where there is no other .symtab; NULL: none */
     Dwfl *mini_owner;
 };
 

@@ -11,27 +11,27 @@
 #include "spans.h"
 
 enum {
-    DEEPEST_NESTING = 64,               /* of namespaces, classes, blocks; more is a corrupt file */
-    MOST_RANGES = 4096,                 /* of one function; many functions of a corrupt file may name the same list */
+    DEEPEST_NESTING = 64, /* of namespaces, classes, blocks; more is a corrupt file */
+    MOST_RANGES = 4096,   /* of one function; many functions of a corrupt file may name the same list */
     MOST_REFERENCES = 16,
 };
 
-struct declared {                       /* a function's entry and what it is declared in: "app::Pool", NULL for nothing */
+struct declared { /* a function's entry and what it is declared in: "app::Pool", NULL for nothing */
     Dwarf_Off offset;
     const char *scope;
 };
 
 struct unit {
     struct unit *next;
-    Dwarf_Die lines;                    /* the entry with the line table */
-    Dwarf_Die body;                     /* the entry with the functions: another one where it was split off */
+    Dwarf_Die lines; /* the entry with the line table */
+    Dwarf_Die body;  /* the entry with the functions: another one where it was split off */
     bool is_plain;
-    bool is_deep;                       /* what is nested in functions is indexed, too */
-    Dwarf_Off visited;                  /* while indexing: the last entry; they lie in order, so it only grows */
+    bool is_deep;      /* what is nested in functions is indexed, too */
+    Dwarf_Off visited; /* while indexing: the last entry; they lie in order, so it only grows */
     struct spans spans;
-    Dwarf_Die *functions;               /* spans' payload */
+    Dwarf_Die *functions; /* spans' payload */
     size_t function_count, function_room;
-    struct declared *declared;          /* by offset */
+    struct declared *declared; /* by offset */
     size_t declared_count, declared_room;
 };
 
@@ -40,9 +40,9 @@ struct calls {
     Dwarf *dwarf;
     const char *directory;
     struct unit *units;
-    bool has_ranges;                    /* unit_ranges is filled */
+    bool has_ranges; /* unit_ranges is filled */
     struct spans unit_ranges;
-    Dwarf_Die *unit_dies;               /* its payload */
+    Dwarf_Die *unit_dies; /* its payload */
     size_t unit_count, unit_room;
 };
 
@@ -139,7 +139,8 @@ static void children_indexed(struct calls *calls, struct unit *unit, Dwarf_Die *
         switch (dwarf_tag(&die)) {
         case DW_TAG_namespace:
             name = dwarf_diename(&die);
-            children_indexed(calls, unit, &die, scope_below(calls, scope, name ? name : "(anonymous namespace)"), depth + 1);
+            children_indexed(calls, unit, &die, scope_below(calls, scope, name ? name : "(anonymous namespace)"),
+                             depth + 1);
             break;
         case DW_TAG_class_type:
         case DW_TAG_structure_type:
@@ -344,12 +345,21 @@ static void call_named(struct calls *calls, struct call *call, Dwarf_Die *die)
         call->name = scope_below(calls, declared->scope, call->name);
 }
 
-/* Compilers give what no file holds a name like "<artificial>"; libdw calls a file it does not know "???". */
-static const char *real_file(const char *file)
+/* Compilers give what no file holds a name like "<artificial>"; libdw calls a file it does not know "???", and leaves
+ * some paths relative to the directory of compilation. */
+static const char *real_file(struct calls *calls, const struct unit *unit, const char *file)
 {
     const char *base = file ? strrchr(file, '/') : NULL;
     base = base ? base + 1 : file;
-    return base && base[0] != '<' && base[0] != '\0' && strcmp(base, "???") != 0 ? file : NULL;
+    if (!base || base[0] == '<' || base[0] == '\0' || strcmp(base, "???") == 0)
+        return NULL;
+    Dwarf_Die die = unit->lines;
+    const char *compiled_in = file[0] == '/' ? NULL : string_attribute(&die, DW_AT_comp_dir);
+    char path[PATH_MAX];
+    if (!compiled_in || compiled_in[0] != '/')
+        return file;
+    int length = snprintf(path, sizeof path, "%s/%s", compiled_in, file);
+    return length > 0 && (size_t)length < sizeof path ? pool_text(calls->texts, path) : file;
 }
 
 static int number_attribute(Dwarf_Die *die, unsigned name)
@@ -360,23 +370,24 @@ static int number_attribute(Dwarf_Die *die, unsigned name)
 }
 
 /* Where in `caller` the call is that became the inlined `die`. */
-static void call_placed(struct call *caller, const struct unit *unit, Dwarf_Die *die)
+static void call_placed(struct calls *calls, struct call *caller, const struct unit *unit, Dwarf_Die *die)
 {
     Dwarf_Files *files;
     Dwarf_Die body = unit->body;
     if (dwarf_getsrcfiles(&body, &files, NULL) == 0)
-        caller->file = real_file(dwarf_filesrc(files, (size_t)number_attribute(die, DW_AT_call_file), NULL, NULL));
+        caller->file =
+            real_file(calls, unit, dwarf_filesrc(files, (size_t)number_attribute(die, DW_AT_call_file), NULL, NULL));
     caller->line = number_attribute(die, DW_AT_call_line);
     caller->column = number_attribute(die, DW_AT_call_column);
 }
 
-static bool line_found(const struct unit *unit, uint64_t address, struct call *call)
+static bool line_found(struct calls *calls, const struct unit *unit, uint64_t address, struct call *call)
 {
     Dwarf_Die lines = unit->lines;
     Dwarf_Line *line = dwarf_getsrc_die(&lines, address);
     if (!line)
         return false;
-    call->file = real_file(dwarf_linesrc(line, NULL, NULL));
+    call->file = real_file(calls, unit, dwarf_linesrc(line, NULL, NULL));
     if (dwarf_lineno(line, &call->line) != 0 || call->line < 0)
         call->line = 0;
     if (dwarf_linecol(line, &call->column) != 0 || call->column < 0)
@@ -412,7 +423,7 @@ static size_t calls_listed(struct calls *calls, const struct unit *unit, Dwarf_D
         if (dwarf_tag(&die) != DW_TAG_inlined_subroutine)
             continue;
         if (count < capacity) {
-            call_placed(&found[count - 1], unit, &die);
+            call_placed(calls, &found[count - 1], unit, &die);
             count++;
         }
         found[count - 1] = (struct call){0};
@@ -430,10 +441,11 @@ static void reversed(struct call *found, size_t count)
     }
 }
 
-static size_t calls_in_unit(struct calls *calls, struct unit *unit, uint64_t address, struct call *found, size_t capacity)
+static size_t calls_in_unit(struct calls *calls, struct unit *unit, uint64_t address, struct call *found,
+                            size_t capacity)
 {
     struct call line = {0};
-    bool has_line = line_found(unit, address, &line);
+    bool has_line = line_found(calls, unit, address, &line);
     const struct span *span = span_found(&unit->spans, address);
     if (!span && deep_indexed(calls, unit))
         span = span_found(&unit->spans, address);

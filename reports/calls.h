@@ -16,11 +16,11 @@
 #include "pool.h"
 
 struct call {
-    const char *name;                   /* as declared, with its namespaces and classes: "app::Pool::open"; NULL: unknown */
-    const char *linkage_name;           /* NULL: not recorded, or is_plain */
-    bool is_plain;                      /* C: the name is the linkage name; where symbol tables have another, they tell of
+    const char *name;         /* as declared, with its namespaces and classes: "app::Pool::open"; NULL: unknown */
+    const char *linkage_name; /* NULL: not recorded, or is_plain */
+    bool is_plain;            /* C: the name is the linkage name; where symbol tables have another, they tell of
                                          * how the library was made (__GI_qsort), which nobody asked */
-    const char *file;                   /* where in this function: NULL, 0, 0 if unknown */
+    const char *file;         /* where in this function: NULL, 0, 0 if unknown */
     int line, column;
 };
 
@@ -29,7 +29,7 @@ struct calls;
 /* Strings go into `texts`, which must live as long; so must `dwarf`. directory: where its file lies, NULL if unknown;
  * split units (.dwo) are looked for there, too. NULL: out of memory. */
 struct calls *calls_opened(struct pool *texts, Dwarf *dwarf, const char *directory);
-void calls_closed(struct calls *calls);         /* NULL is fine */
+void calls_closed(struct calls *calls); /* NULL is fine */
 
 /*
  * Innermost inlined call first, the function itself last. Where only the line is known, one call without name.

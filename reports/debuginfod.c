@@ -8,7 +8,7 @@
 
 struct debuginfod {
     void *library;
-    void *client;                   /* NULL: not there, or given up */
+    void *client; /* NULL: not there, or given up */
     int (*find)(void *client, const unsigned char *build_id, int build_id_length, char **path);
     void (*end)(void *client);
 };
@@ -22,7 +22,8 @@ struct debuginfod *debuginfod_opened(void)
     if (!server->library)
         return server;
     void *(*begin)(void) = (void *(*)(void))dlsym(server->library, "debuginfod_begin");
-    server->find = (int (*)(void *, const unsigned char *, int, char **))dlsym(server->library, "debuginfod_find_debuginfo");
+    server->find =
+        (int (*)(void *, const unsigned char *, int, char **))dlsym(server->library, "debuginfod_find_debuginfo");
     server->end = (void (*)(void *))dlsym(server->library, "debuginfod_end");
     if (begin && server->find && server->end)
         server->client = begin();

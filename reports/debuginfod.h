@@ -14,7 +14,7 @@ struct debuginfod;
 
 /* Does not fail but for lack of memory (NULL): without the library or DEBUGINFOD_URLS, nothing is ever found. */
 struct debuginfod *debuginfod_opened(void);
-void debuginfod_closed(struct debuginfod *server);          /* NULL is fine */
+void debuginfod_closed(struct debuginfod *server); /* NULL is fine */
 
 /* The path of the debug file in the client's cache, malloc'ed; NULL: not found. After a server that cannot be reached
  * no other question is asked. */

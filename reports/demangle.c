@@ -10,14 +10,14 @@
 #include <libiberty/demangle.h>
 
 enum {
-    LONG_NAME = 100,                            /* bytes from which template arguments go */
+    LONG_NAME = 100, /* bytes from which template arguments go */
     MOST_DEMANGLED = 64 * 1024,
 };
 
 /* A suffix is `.word` or `.word.123`; the last may be followed by any number of others. */
-static const char *const clone_words[] = {"constprop", "isra",       "part",  "cold",     "lto_priv", "localalias",
-                                          "llvm",      "__uniq",     "clone", "resolver", "warm",     "hot",
-                                          "unlikely",  "lto_discard"};
+static const char *const clone_words[] = {"constprop",  "isra", "part",     "cold",       "lto_priv",
+                                          "localalias", "llvm", "__uniq",   "clone",      "resolver",
+                                          "warm",       "hot",  "unlikely", "lto_discard"};
 
 static bool is_clone_word(const char *word, size_t length)
 {
@@ -128,13 +128,14 @@ static bool is_demangled(const char *name, struct output *output, bool *is_rust)
 static size_t operator_length(const char *text, const char *start)
 {
     static const char word[] = "operator";
-    if (strncmp(text, word, sizeof word - 1) != 0 || (text > start && (isalnum((unsigned char)text[-1]) || text[-1] == '_')))
+    if (strncmp(text, word, sizeof word - 1) != 0 ||
+        (text > start && (isalnum((unsigned char)text[-1]) || text[-1] == '_')))
         return 0;
     size_t length = sizeof word - 1;
     size_t marks = strspn(text + length, "<>-=*");
     /* "operator<<int>" is operator< with an argument, "operator<< <int>" is written with a space. */
-    if (marks > 1 && text[length] == '<' && text[length + 1] == '<' && text[length + 2] != '=' && text[length + 2] != ' ' &&
-        text[length + 2] != '\0')
+    if (marks > 1 && text[length] == '<' && text[length + 1] == '<' && text[length + 2] != '=' &&
+        text[length + 2] != ' ' && text[length + 2] != '\0')
         marks = 1;
     return length + marks;
 }

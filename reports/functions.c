@@ -8,7 +8,7 @@
 enum { MOST_SYMBOLS = 16 * 1024 * 1024 };
 
 struct symbol {
-    uint64_t low, size, limit;      /* limit: end of its section, 0 if unknown */
+    uint64_t low, size, limit; /* limit: end of its section, 0 if unknown */
     const char *name;
     uint32_t rank;
 };
@@ -26,7 +26,10 @@ static uint32_t rank_of(const GElf_Sym *symbol, const char *name)
     if (strncmp(name, "_Z", 2) == 0 || strncmp(name, "_R", 2) == 0)
         underscores = 0;
     return (GELF_ST_TYPE(symbol->st_info) == STT_NOTYPE ? 1u << 31 : 0) |
-           (binding == STB_GLOBAL ? 0 : binding == STB_WEAK ? 1u : 2u) << 24 |
+           (binding == STB_GLOBAL ? 0
+            : binding == STB_WEAK ? 1u
+                                  : 2u)
+               << 24 |
            (uint32_t)(underscores > 15 ? 15 : underscores) << 16 | (uint32_t)length;
 }
 

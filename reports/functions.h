@@ -8,9 +8,9 @@
 #include "binary.h"
 #include "spans.h"
 
-struct functions {                  /* all zero: empty */
+struct functions { /* all zero: empty */
     struct spans spans;
-    const char **names;             /* spans' payload; they live in the ELF files */
+    const char **names; /* spans' payload; they live in the ELF files */
     size_t count, room;
 };
 

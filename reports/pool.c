@@ -23,7 +23,7 @@ struct pool {
     char *free;
     size_t left;
     struct slot *slots;
-    size_t slot_count, used;                    /* slot_count is a power of two, at least half of it is free */
+    size_t slot_count, used; /* slot_count is a power of two, at least half of it is free */
 };
 
 struct pool *pool_opened(void)

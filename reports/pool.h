@@ -12,7 +12,7 @@
 struct pool;
 
 struct pool *pool_opened(void);
-void pool_closed(struct pool *pool);            /* NULL is fine */
+void pool_closed(struct pool *pool); /* NULL is fine */
 
 /* Zeroed memory, aligned for any object. */
 void *pool_memory(struct pool *pool, size_t size);
@@ -21,7 +21,7 @@ void *pool_memory(struct pool *pool, size_t size);
 struct pool_entry {
     void *value;
     size_t size;
-    char key[];                                 /* a 0 byte follows */
+    char key[]; /* a 0 byte follows */
 };
 struct pool_entry *pool_entry(struct pool *pool, const void *key, size_t size);
 

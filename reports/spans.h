@@ -12,13 +12,13 @@
 #include <stdint.h>
 
 struct span {
-    uint64_t low, high;                         /* [low, high) */
-    uint64_t reach;                             /* highest `high` up to here, after sorting */
-    uint32_t rank;                              /* of equal ranges the lowest rank answers */
-    uint32_t payload;                           /* the owner's index */
+    uint64_t low, high; /* [low, high) */
+    uint64_t reach;     /* highest `high` up to here, after sorting */
+    uint32_t rank;      /* of equal ranges the lowest rank answers */
+    uint32_t payload;   /* the owner's index */
 };
 
-struct spans {                                  /* all zero: empty */
+struct spans { /* all zero: empty */
     struct span *list;
     size_t count, room;
 };
@@ -28,6 +28,6 @@ bool span_added(struct spans *spans, uint64_t low, uint64_t high, uint32_t rank,
 void spans_sorted(struct spans *spans);
 /* The smallest range that holds `address`, NULL if none does. */
 const struct span *span_found(const struct spans *spans, uint64_t address);
-void spans_freed(struct spans *spans);          /* leaves them empty */
+void spans_freed(struct spans *spans); /* leaves them empty */
 
 #endif

@@ -18,12 +18,12 @@ struct module {
     struct module *next;
     const char *path;
     struct binary binary;
-    struct calls *calls;                /* NULL: no DWARF */
+    struct calls *calls; /* NULL: no DWARF */
     struct functions functions;
-    bool has_functions;                 /* they were read */
+    bool has_functions; /* they were read */
 };
 
-struct place {                          /* what was answered for one (module, offset, is_return_address) */
+struct place { /* what was answered for one (module, offset, is_return_address) */
     size_t count;
     struct symbol_frame frames[];
 };
@@ -31,19 +31,19 @@ struct place {                          /* what was answered for one (module, of
 /* Keys of different sense do not share a table: all of them are made of what strangers wrote. */
 struct symbols {
     const struct symbol_options *options;
-    struct debuginfod *server;          /* NULL until asked for */
+    struct debuginfod *server; /* NULL until asked for */
     struct module *modules;
     struct pool *texts;
-    struct pool *module_table;          /* path, 0, build-id → struct module */
-    struct pool *places;                /* struct place_key → struct place */
-    struct pool *functions;             /* linkage name → struct function_names */
-    struct pool *files;                 /* as recorded → as shown */
+    struct pool *module_table; /* path, 0, build-id → struct module */
+    struct pool *places;       /* struct place_key → struct place */
+    struct pool *functions;    /* linkage name → struct function_names */
+    struct pool *files;        /* as recorded → as shown */
 };
 
 struct place_key {
     const struct module *module;
     uint64_t offset;
-    uint64_t is_return_address;         /* as wide as the others: no padding in a key */
+    uint64_t is_return_address; /* as wide as the others: no padding in a key */
 };
 
 struct function_names {
@@ -135,10 +135,14 @@ enum module_state symbols_module_state(struct symbols *symbols, const char *modu
 const char *module_state_name(enum module_state state)
 {
     switch (state) {
-    case MODULE_MATCHES: return "matches";
-    case MODULE_MISSING: return "missing";
-    case MODULE_DIFFERS: return "differs";
-    case MODULE_NO_DEBUG_INFO: return "no-debug-info";
+    case MODULE_MATCHES:
+        return "matches";
+    case MODULE_MISSING:
+        return "missing";
+    case MODULE_DIFFERS:
+        return "differs";
+    case MODULE_NO_DEBUG_INFO:
+        return "no-debug-info";
     }
     return "missing";
 }
@@ -233,7 +237,8 @@ static const char *shown_file(struct symbols *symbols, const char *recorded)
 /* --- lookup ------------------------------------------------------------------------------------------------------------- */
 
 /* linkage_name, declared: what is known of its name, or NULL. */
-static void frame_named(struct symbols *symbols, struct symbol_frame *frame, const char *linkage_name, const char *declared)
+static void frame_named(struct symbols *symbols, struct symbol_frame *frame, const char *linkage_name,
+                        const char *declared)
 {
     const char *known = linkage_name ? linkage_name : declared;
     const struct function_names *names = known ? names_of(symbols, known) : NULL;

@@ -19,8 +19,8 @@
 #include <stdint.h>
 
 struct symbol_options {
-    const char *sysroot;                        /* put before module paths and /usr/lib/debug; NULL: none */
-    const char *const *debug_paths;             /* NULL-terminated, or NULL; sysroot is not put before them */
+    const char *sysroot;            /* put before module paths and /usr/lib/debug; NULL: none */
+    const char *const *debug_paths; /* NULL-terminated, or NULL; sysroot is not put before them */
     bool debuginfod;
 };
 
@@ -28,7 +28,7 @@ struct symbols;
 
 /* Keeps `options` and what it points at: they must outlive the instance. NULL: out of memory. */
 struct symbols *symbols_opened(const struct symbol_options *options);
-void symbols_closed(struct symbols *symbols);   /* NULL is fine */
+void symbols_closed(struct symbols *symbols); /* NULL is fine */
 
 struct symbol_frame {
     /* For people: demangled, without parameters, Rust's hash or a compiler's suffix (.cold, .constprop.0); template
@@ -37,12 +37,12 @@ struct symbol_frame {
     /* For machines: as in the symbol table, without the suffixes, a symbol version and Rust's hash, which change from
      * build to build. NULL if and only if nothing is known. */
     const char *linkage_name;
-    const char *file;                           /* absolute unless recorded otherwise; NULL: unknown */
-    int line, column;                           /* 0: unknown */
-    bool inlined;                               /* into the next frame */
+    const char *file; /* absolute unless recorded otherwise; NULL: unknown */
+    int line, column; /* 0: unknown */
+    bool inlined;     /* into the next frame */
 };
 
-enum { SYMBOL_FRAMES_MAX = 64 };                /* more calls inlined into one place are cut off in the middle */
+enum { SYMBOL_FRAMES_MAX = 64 }; /* more calls inlined into one place are cut off in the middle */
 
 /*
  * The functions at a place, innermost (most inlined) first; the last one is the function that was really called.
@@ -56,14 +56,14 @@ size_t symbols_found(struct symbols *symbols, const char *module_path, const uin
                      uint64_t offset, bool is_return_address, struct symbol_frame *frames, size_t capacity);
 
 enum module_state {
-    MODULE_MATCHES,                             /* names and lines, of the very file that ran (or its debug file) */
-    MODULE_MISSING,                             /* no such file, or not one that may be read: no names */
-    MODULE_DIFFERS,                             /* the file has another build-id: its names would be lies, none are given */
-    MODULE_NO_DEBUG_INFO,                       /* the file that ran, but function names at most: install debug symbols */
+    MODULE_MATCHES,       /* names and lines, of the very file that ran (or its debug file) */
+    MODULE_MISSING,       /* no such file, or not one that may be read: no names */
+    MODULE_DIFFERS,       /* the file has another build-id: its names would be lies, none are given */
+    MODULE_NO_DEBUG_INFO, /* the file that ran, but function names at most: install debug symbols */
 };
 
 enum module_state symbols_module_state(struct symbols *symbols, const char *module_path, const uint8_t *build_id,
                                        size_t build_id_size);
-const char *module_state_name(enum module_state state);     /* "matches" "missing" "differs" "no-debug-info" */
+const char *module_state_name(enum module_state state); /* "matches" "missing" "differs" "no-debug-info" */
 
 #endif
