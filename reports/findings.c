@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "findings.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "row.h"
+#include "words.h"
+
+/* --- identity ------------------------------------------------------------------------------------------------------ */
+
+/* FNV-1a, then a mixer: short texts that differ in one letter get ids that differ everywhere. */
+static uint64_t hashed(uint64_t hash, const char *text)
+{
+    for (const unsigned char *byte = (const unsigned char *)text;; byte++) {
+        hash = (hash ^ *byte) * 0x100000001b3u;
+        if (*byte == '\0')
+            return hash;
+    }
+}
+
+void finding_identified(const char *rule, const char *kind, const char *fingerprint, char id[17])
+{
+    uint64_t hash = hashed(hashed(hashed(0xcbf29ce484222325u, rule), kind), fingerprint);
+
+    hash = (hash ^ (hash >> 30)) * 0xbf58476d1ce4e5b9u;
+    hash = (hash ^ (hash >> 27)) * 0x94d049bb133111ebu;
+    snprintf(id, 17, "%016llx", (unsigned long long)(hash ^ (hash >> 31)));
+}
+
+static void identified_in_sql(sqlite3_context *context, int count, sqlite3_value **values)
+{
+    const char *texts[3];
+    char id[17];
+
+    for (int i = 0; i < count; i++) {
+        texts[i] = (const char *)sqlite3_value_text(values[i]);
+        if (texts[i] == NULL)
+            texts[i] = "";
+    }
+    finding_identified(texts[0], texts[1], texts[2], id);
+    sqlite3_result_text(context, id, -1, SQLITE_TRANSIENT);
+}
+
+static void filled_in_sql(sqlite3_context *context, int count, sqlite3_value **values)
+{
+    (void)count;
+    const char *text = (const char *)sqlite3_value_text(values[0]);
+    const char *noun = (const char *)sqlite3_value_text(values[1]);
+    const char *kind = (const char *)sqlite3_value_text(values[2]);
+    sqlite3_result_text(context,
+                        text != NULL ? filled_in(text, noun != NULL ? noun : "handle", kind != NULL ? kind : "") : NULL,
+                        -1, free);
+}
+
+/* --- the steps ------------------------------------------------------------------------------------------------------- */
+
+static const char indexed[] = "CREATE INDEX IF NOT EXISTS handle_by_site ON handle (site);"
+                              "CREATE INDEX IF NOT EXISTS handle_by_parent ON handle (parent) WHERE parent IS NOT NULL;"
+                              "CREATE INDEX IF NOT EXISTS finding_process_by_finding ON finding_process (finding);"
+                              "CREATE INDEX IF NOT EXISTS finding_thread_by_finding ON finding_thread (finding);"
+                              "CREATE INDEX IF NOT EXISTS finding_label_by_finding ON finding_label (finding);"
+                              "CREATE INDEX IF NOT EXISTS finding_child_by_finding ON finding_child (finding);";
+
+static const char emptied[] = "DELETE FROM finding; DELETE FROM finding_process; DELETE FROM finding_thread;"
+                              "DELETE FROM finding_label; DELETE FROM finding_child;"
+                              "DROP TABLE IF EXISTS temp.occurrence; DROP TABLE IF EXISTS temp.gathered;";
+
+/* Third-party code is nobody's fault here: whatever the rule says, it is a note. */
+static const char occurrences_made[] =
+    "CREATE TEMP TABLE occurrence AS "
+    "SELECT finding_id(rule, kind, coalesce(fingerprint, '')) AS finding, * "
+    "FROM (SELECT found.rule AS rule, found.handle AS handle, found.fact AS fact,"
+    "             coalesce(found.site, handle.site, fact.site) AS site,"
+    "             coalesce(found.process, handle.process, fact.process, site.process) AS process,"
+    "             coalesce(found.kind, handle.kind, fact.kind, site.kind, '') AS kind,"
+    "             coalesce(found.stack, handle.stack, fact.opened_stack, site.stack) AS stack,"
+    "             max(coalesce(found.count, handle.handles, fact.count, 1), 1) AS count,"
+    "             coalesce(found.at_least, 0) AS at_least, coalesce(found.undecided, 0) AS undecided,"
+    "             coalesce(found.severity, rule.severity) AS severity,"
+    "             coalesce(found.title, rule.title) AS title,"
+    "             coalesce(found.evidence, rule.phrase) AS evidence,"
+    "             coalesce(found.target, handle.target, fact.target, site.target) AS target,"
+    "             found.closed_stack AS closed_stack,"
+    "             coalesce(found.begin_stack, handle.transaction_stack) AS begin_stack,"
+    "             found.used_stack AS used_stack,"
+    "             place.fingerprint AS fingerprint, place.id AS where_stack,"
+    "             coalesce(place.where_owner, 'user') <> 'user' AS foreign_code,"
+    "             coalesce(found.opened_at, handle.opened_at, fact.opened_at) AS opened_at,"
+    "             coalesce(found.thread, handle.thread, fact.thread) AS thread,"
+    "             handle.thread_name AS thread_name, handle.owner AS owner,"
+    "             handle.reference AS reference, coalesce(handle.is_child, 0) AS is_child "
+    "      FROM temp.found JOIN rule ON rule.id = found.rule"
+    "           LEFT JOIN handle ON handle.id = found.handle"
+    "           LEFT JOIN fact ON fact.id = found.fact"
+    "           LEFT JOIN site ON site.id = coalesce(found.site, handle.site, fact.site)"
+    "           LEFT JOIN stack AS place ON place.id = coalesce(found.where_stack, found.stack, handle.stack,"
+    "                                                           fact.opened_stack, site.stack));"
+    "CREATE INDEX temp.occurrence_by_finding ON occurrence (finding);"
+    "CREATE INDEX temp.occurrence_by_handle ON occurrence (handle);";
+
+static const char gathered[] =
+    "CREATE TEMP TABLE gathered AS "
+    "SELECT finding, rule, kind, sum(count) AS count,"
+    "       max(at_least) OR max(process.dropped > 0 OR process.scan = 'gave-up') AS at_least,"
+    "       max(undecided) AS undecided, severity, occurrence.title AS title, site, stack, closed_stack, begin_stack, "
+    "used_stack, where_stack,"
+    "       foreign_code, target, fact IS NULL AS about_open_handles,"
+    "       max(max(coalesce(seen_until_at, ended_at, 0) - opened_at, 0)) AS oldest_ns "
+    "FROM temp.occurrence LEFT JOIN process ON process.id = occurrence.process "
+    "GROUP BY finding;";
+
+/* Above it is open which occurrence the bare columns come from; here it is said: the one that stands for most. */
+static const char representatives_chosen[] =
+    "UPDATE temp.gathered SET (severity, title, site, stack, closed_stack, begin_stack, used_stack, where_stack,"
+    "                          foreign_code, target) = "
+    "    (SELECT severity, title, site, stack, closed_stack, begin_stack, used_stack, where_stack, foreign_code, target"
+    "     FROM temp.occurrence WHERE occurrence.finding = gathered.finding"
+    "     ORDER BY count DESC, process, stack, rowid LIMIT 1);";
+
+static const char findings_inserted[] =
+    "WITH site_of AS (SELECT DISTINCT finding, site FROM temp.occurrence WHERE site IS NOT NULL),"
+    "     total AS (SELECT finding, sum(opened) AS opened, sum(closed) AS closed, max(held_p50_ns) AS p50,"
+    "                      max(held_p99_ns) AS p99, max(held_max_ns) AS longest"
+    "               FROM site_of JOIN site ON site.id = site_of.site GROUP BY finding),"
+    "     reason AS (SELECT finding, group_concat(evidence, '; ') AS evidence"
+    "                FROM (SELECT finding, evidence,"
+    "                             row_number() OVER (PARTITION BY finding ORDER BY sum(count) DESC, evidence) AS place"
+    "                      FROM temp.occurrence GROUP BY finding, evidence) WHERE place <= 2 GROUP BY finding),"
+    "     trouble AS (SELECT DISTINCT finding FROM site_of JOIN holder ON holder.site = site_of.site) "
+    "INSERT INTO finding (id, rule, severity, kind, count, at_least, undecided, title, evidence, site, stack, "
+    "closed_stack,"
+    "    begin_stack, used_stack, where_function, where_file, where_line, where_module, where_language, where_owner,"
+    "    target, oldest_ns, held_p50_ns, held_p99_ns, held_max_ns, position) "
+    "SELECT gathered.finding, rule, CASE WHEN foreign_code THEN 'note' ELSE severity END, gathered.kind, count, "
+    "at_least, undecided,"
+    "       filled_in(title, coalesce(kind.noun, 'handle'), gathered.kind),"
+    "       filled_in(reason.evidence, coalesce(kind.noun, 'handle'), gathered.kind)"
+    "           || CASE WHEN about_open_handles AND total.opened IS NOT NULL"
+    "                   THEN '; opened ' || counted(total.opened) || CASE total.opened WHEN 1 THEN ' time' ELSE ' "
+    "times' END"
+    "                        || ' here, closed ' || counted(total.closed) ELSE '' END"
+    "           || CASE WHEN at_least THEN '; the count is a lower bound' ELSE '' END"
+    "           || CASE WHEN foreign_code THEN '; none of the code that led there is yours' ELSE '' END,"
+    "       gathered.site, gathered.stack, closed_stack, begin_stack, used_stack,"
+    "       place.where_function, place.where_file, place.where_line, place.where_module, place.where_language,"
+    "       place.where_owner, target, CASE WHEN about_open_handles THEN oldest_ns END,"
+    "       total.p50, total.p99, total.longest,"
+    "       row_number() OVER (ORDER BY"
+    "           CASE CASE WHEN foreign_code THEN 'note' ELSE severity END"
+    "                WHEN 'error' THEN 1 WHEN 'warning' THEN 2 ELSE 3 END,"
+    "           trouble.finding IS NULL, foreign_code, count DESC,"
+    "           place.where_file, place.where_line, place.where_function, gathered.finding) "
+    "FROM temp.gathered LEFT JOIN total USING (finding) LEFT JOIN reason USING (finding)"
+    "     LEFT JOIN trouble USING (finding)"
+    "     LEFT JOIN kind ON kind.name = gathered.kind LEFT JOIN stack AS place ON place.id = where_stack;";
+
+/* What goes down with a finding: everything below its handles that is no finding of its own. */
+static const char details_inserted[] =
+    "INSERT INTO finding_process SELECT finding, process, sum(count) FROM temp.occurrence"
+    "    WHERE process IS NOT NULL GROUP BY finding, process;"
+    "INSERT INTO finding_thread SELECT DISTINCT finding, thread, thread_name FROM temp.occurrence"
+    "    WHERE coalesce(thread, 0) <> 0;"
+    "INSERT INTO finding_label SELECT finding, owner.kind, owner.label, sum(count)"
+    "    FROM temp.occurrence JOIN owner ON owner.id = occurrence.owner WHERE owner.label <> ''"
+    "    GROUP BY finding, owner.kind, owner.label;"
+    "INSERT INTO finding_child (finding, kind, stack, count)"
+    "    WITH RECURSIVE below (finding, handle) AS ("
+    "        SELECT finding, handle FROM temp.occurrence WHERE handle IS NOT NULL"
+    "        UNION"
+    "        SELECT below.finding, child.id FROM below JOIN handle AS child ON child.parent = below.handle)"
+    "    SELECT below.finding, handle.kind, handle.stack, sum(handle.handles)"
+    "    FROM below JOIN handle ON handle.id = below.handle"
+    "    WHERE NOT EXISTS (SELECT 1 FROM temp.occurrence WHERE occurrence.handle = below.handle)"
+    "    GROUP BY below.finding, handle.kind, handle.stack ORDER BY below.finding, sum(handle.handles) DESC;";
+
+static bool functions_registered(sqlite3 *db)
+{
+    const int flags = SQLITE_UTF8 | SQLITE_DETERMINISTIC;
+    return sqlite3_create_function(db, "finding_id", 3, flags, NULL, identified_in_sql, NULL, NULL) == SQLITE_OK &&
+           sqlite3_create_function(db, "filled_in", 3, flags, NULL, filled_in_sql, NULL, NULL) == SQLITE_OK;
+}
+
+bool findings_made(sqlite3 *db)
+{
+    return functions_registered(db) && executed(db, indexed) && executed(db, emptied) &&
+           executed(db, occurrences_made) && executed(db, gathered) && executed(db, representatives_chosen) &&
+           executed(db, findings_inserted) && executed(db, details_inserted) &&
+           executed(db, "DROP TABLE temp.occurrence; DROP TABLE temp.gathered; DROP TABLE temp.found");
+}
