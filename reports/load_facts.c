@@ -135,9 +135,9 @@ static bool forks_linked(struct loading *loading)
     sqlite3_stmt *update = prepared(loading->db, "UPDATE process SET forked_from = ?1 WHERE id = ?2");
     bool failed = !update;
 
-    for (const struct image *image = loading->images.list; image < loading->images.list + loading->images.count; image++) {
-        const struct image *parent = image_forked_from(&loading->images, image);
-        if (!parent || failed)
+    for (size_t i = 0; i < loading->images.count && !failed; i++) {
+        const struct image *image = &loading->images.list[i], *parent = image_forked_from(&loading->images, image);
+        if (!parent)
             continue;
         sqlite3_bind_int64(update, 1, parent->id);
         sqlite3_bind_int64(update, 2, image->id);
@@ -150,9 +150,9 @@ static bool forks_linked(struct loading *loading)
 
 static const struct image *image_with_id(const struct images *images, int64_t id)
 {
-    for (const struct image *image = images->list; image < images->list + images->count; image++)
-        if (image->id == id)
-            return image;
+    for (size_t i = 0; i < images->count; i++)
+        if (images->list[i].id == id)
+            return &images->list[i];
     return NULL;
 }
 

@@ -283,14 +283,15 @@ static uint32_t row_of(struct folding *folding, struct group *group, const struc
 static void handles_folded(struct folding *folding)
 {
     struct subject *subject = folding->subject;
-    struct surveyed_handle *end = subject->handles + subject->handle_count;
     uint32_t alone = subject->handle_count > PLENTY ? 1 : EQUALS_IN_ROWS;
 
-    for (struct surveyed_handle *handle = subject->handles; handle < end; handle++) {
+    for (size_t place = 0; place < subject->handle_count; place++) {
+        struct surveyed_handle *handle = &subject->handles[place];
         handle->key = whole_key(subject, handle);
         group_of(folding, handle->key)->handles++;
     }
-    for (struct surveyed_handle *handle = subject->handles; handle < end; handle++) {
+    for (size_t place = 0; place < subject->handle_count; place++) {
+        struct surveyed_handle *handle = &subject->handles[place];
         struct group *group = group_of(folding, handle->key);
         if (group->handles > alone)
             handle->row = row_of(folding, group, handle);
@@ -406,9 +407,11 @@ static bool handle_gathered(void *context, uint32_t number, const void *record)
 static void rows_loaded(struct folding *folding)
 {
     trace_walked(folding->subject->trace, TABLE_HANDLE, handle_gathered, folding);
-    for (struct folded_row *row = folding->rows; row < folding->rows + folding->row_count; row++)
+    for (size_t i = 0; i < folding->row_count; i++) {
+        const struct folded_row *row = &folding->rows[i];
         if (row->handles)
             handle_loaded(folding, &folding->subject->handles[row->oldest_place], &row->oldest, row->handles);
+    }
 }
 
 /* --- children ------------------------------------------------------------------------------------------------------------------------- */
@@ -425,9 +428,8 @@ static void children_loaded(struct subject *subject)
     struct children *list = NULL;
     size_t count = 0;
 
-    for (const struct surveyed_handle *handle = subject->handles; handle < subject->handles + subject->handle_count;
-         handle++) {
-        const struct surveyed_handle *root = root_of(subject, handle);
+    for (size_t i = 0; i < subject->handle_count; i++) {
+        const struct surveyed_handle *handle = &subject->handles[i], *root = root_of(subject, handle);
         uint64_t key = mixed(mixed(root->site, handle->site), (uint64_t)root->kind << 16 | handle->kind), place;
 
         if (root == handle)
@@ -440,9 +442,9 @@ static void children_loaded(struct subject *subject)
         }
         list[place - 1].handles++;
     }
-    for (struct children *children = list; children < list + count; children++)
-        INSERTED(&subject->loading->inserts.child, integer(children->root_site), kind_value(subject, children->kind),
-                 integer(children->site), counted(children->handles));
+    for (size_t i = 0; i < count; i++)
+        INSERTED(&subject->loading->inserts.child, integer(list[i].root_site), kind_value(subject, list[i].kind),
+                 integer(list[i].site), counted(list[i].handles));
     map_freed(&places);
     free(list);
 }

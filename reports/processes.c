@@ -135,10 +135,12 @@ static const struct image *image_at(const struct images *images, int32_t pid, ui
 {
     const struct image *best = NULL;
 
-    for (const struct image *image = images->list; image < images->list + images->count; image++)
+    for (size_t i = 0; i < images->count; i++) {
+        const struct image *image = &images->list[i];
         if (image->pid == pid && image->boot == later->boot && image != later && image->started <= later->started &&
             (!start_ticks || image->start_ticks == start_ticks) && (!best || image->started >= best->started))
             best = image;
+    }
     return best;
 }
 

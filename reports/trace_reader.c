@@ -348,9 +348,12 @@ bool trace_walked(struct trace *trace, enum trace_table_id id,
                   bool (*visit)(void *context, uint32_t number, const void *record), void *context)
 {
     struct walk walk = {trace, id, trace->header.tables[id].record_size, NULL, NULL, visit, context};
-    size_t size = walk.stride > PIECE ? walk.stride : PIECE;
+    uint64_t whole = records_used(trace, id) * walk.stride;
+    size_t size = whole < PIECE ? whole : walk.stride > PIECE ? walk.stride : PIECE;
     bool walked;
 
+    if (!whole)
+        return true;
     walk.piece = memory(size);
     if (trace->live && known[id].reusable)
         walk.again = memory(size);
