@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "definitions.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <string.h>
@@ -621,5 +622,16 @@ void copies_unloaded(void)
 void definitions_forked(bool parent_had_threads)
 {
     loaded_objects_forked(parent_had_threads);
+}
+
+/* At once, not with the first event: the child may call dlclose before, and other threads may use the table after. */
+static void forked(void)
+{
+    loaded_objects_forked(false);
     table_released();
+}
+
+__attribute__((constructor)) static void forks_watched(void)
+{
+    pthread_atfork(NULL, NULL, forked);
 }

@@ -81,7 +81,10 @@ const char *name_of_library(enum library library);
 /* The number of the function that is wrapped under that name, or FUNCTION_WRAPPED_COUNT. 2 ns for other names. */
 enum function wrapped_function_named(const char *name);
 
-/* Call in the child of a fork, first. parent_had_threads: the linker's list lock may be held for ever there. */
+/*
+ * For the child of a fork that atfork handlers do not see (clone), or of a parent whose threads glibc < 2.32 does not tell of: the linker's list
+ * lock may be held for ever there. After fork() itself nobody need call this.
+ */
 void definitions_forked(bool parent_had_threads);
 
 /* A function that gives the failure value of functions.def, and stores NULL where OUTPUT says. */

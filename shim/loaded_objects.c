@@ -36,9 +36,12 @@ __attribute__((constructor)) static void started(void)
     atomic_store(&has_started, true);
 }
 
+/* It stays false in the child of a process with threads (glibc >= 2.32). */
+extern char __libc_single_threaded __attribute__((weak));
+
 void loaded_objects_forked(bool parent_had_threads)
 {
-    if (parent_had_threads)
+    if (parent_had_threads || !&__libc_single_threaded || !__libc_single_threaded)
         atomic_store(&list_lock_may_be_stuck, true);
 }
 

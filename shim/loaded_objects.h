@@ -54,7 +54,7 @@ bool object_lookup_is_free(void);
 /* Counts of objects ever loaded and unloaded; 10 ns, takes the lock of the linker's list. False in the child of a process with threads. */
 bool load_counts(unsigned long long *loaded, unsigned long long *unloaded);
 
-/* Tells, in the child and before anything else here, that there was a fork. */
+/* Tells, in the child, that there was a fork. Whether the parent had threads is found out here too, where the C library knows. */
 void loaded_objects_forked(bool parent_had_threads);
 
 #endif
