@@ -106,6 +106,31 @@ const char *closing_call(const char *kind)
     return "its close function";
 }
 
+static const struct {
+    int code;
+    const char *name;
+} sqlite_codes[] = {
+    {SQLITE_ERROR, "SQLITE_ERROR"},       {SQLITE_PERM, "SQLITE_PERM"},   {SQLITE_BUSY, "SQLITE_BUSY"},
+    {SQLITE_LOCKED, "SQLITE_LOCKED"},     {SQLITE_NOMEM, "SQLITE_NOMEM"}, {SQLITE_READONLY, "SQLITE_READONLY"},
+    {SQLITE_IOERR, "SQLITE_IOERR"},       {SQLITE_FULL, "SQLITE_FULL"},   {SQLITE_CORRUPT, "SQLITE_CORRUPT"},
+    {SQLITE_CANTOPEN, "SQLITE_CANTOPEN"}, {SQLITE_AUTH, "SQLITE_AUTH"},   {SQLITE_MISUSE, "SQLITE_MISUSE"},
+    {SQLITE_NOTADB, "SQLITE_NOTADB"},
+};
+
+const char *code_said(struct words *words, const char *kind, int64_t code)
+{
+    const char *name = NULL;
+
+    for (size_t i = 0; strncmp(kind, "sqlite3.", 8) == 0 && i < sizeof sqlite_codes / sizeof sqlite_codes[0]; i++)
+        if (sqlite_codes[i].code == (code & 0xff))
+            name = sqlite_codes[i].name;
+    if (name != NULL)
+        snprintf(words->text, sizeof words->text, "%s (%lld)", name, (long long)code);
+    else
+        snprintf(words->text, sizeof words->text, "code %lld", (long long)code);
+    return words->text;
+}
+
 char *filled_in(const char *text, const char *noun, const char *kind)
 {
     const struct {
@@ -162,6 +187,15 @@ static void place_in_sql(sqlite3_context *context, int count, sqlite3_value **va
                             SQLITE_TRANSIENT);
 }
 
+static void code_in_sql(sqlite3_context *context, int count, sqlite3_value **values)
+{
+    (void)count;
+    struct words words;
+    const char *kind = (const char *)sqlite3_value_text(values[0]);
+    if (kind != NULL && sqlite3_value_type(values[1]) != SQLITE_NULL)
+        sqlite3_result_text(context, code_said(&words, kind, sqlite3_value_int64(values[1])), -1, SQLITE_TRANSIENT);
+}
+
 int words_registered(sqlite3 *db)
 {
     const int flags = SQLITE_UTF8 | SQLITE_DETERMINISTIC;
@@ -170,5 +204,7 @@ int words_registered(sqlite3 *db)
         rc = sqlite3_create_function(db, "counted", 1, flags, NULL, counted_in_sql, NULL, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_create_function(db, "place", 3, flags, NULL, place_in_sql, NULL, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_create_function(db, "code", 2, flags, NULL, code_in_sql, NULL, NULL);
     return rc;
 }

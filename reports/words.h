@@ -32,13 +32,16 @@ const char *path_end(const char *path, unsigned components);
 /* The call that ends a handle of this kind: "sqlite3_close()"; "its close function" where none is known. */
 const char *closing_call(const char *kind);
 
+/* What a library's result code is called: "SQLITE_BUSY (5)"; the bare number where no name is known. */
+const char *code_said(struct words *words, const char *kind, int64_t code);
+
 /*
  * `text` with {noun}, {close} and {kind} filled in; the first letter is made a capital when the text begins with a
  * placeholder. Allocated; NULL without memory.
  */
 char *filled_in(const char *text, const char *noun, const char *kind);
 
-/* SQL functions for rules: duration(ns), counted(n), place(file, line, function). SQLITE_OK or an error code. */
+/* SQL functions for rules: duration(ns), counted(n), place(file, line, function), code(kind, n). SQLITE_OK or an error code. */
 int words_registered(sqlite3 *db);
 
 #endif

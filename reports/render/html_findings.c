@@ -259,6 +259,7 @@ static void heading_written(struct page *page, sqlite3_stmt *finding)
 static void finding_written(struct page *page, sqlite3_stmt *finding)
 {
     struct html *html = &page->html;
+    const char *rule = text_of(finding, COLUMN_RULE);
     char anchor[32];
 
     snprintf(anchor, sizeof anchor, "finding-%.20s", text_of(finding, COLUMN_ID));
@@ -269,8 +270,9 @@ static void finding_written(struct page *page, sqlite3_stmt *finding)
     fix_written(page, finding);
     stack_written(page, "Opened at", integer_of(finding, COLUMN_STACK));
     stack_written(page, "Transaction begun at", integer_of(finding, COLUMN_BEGIN));
-    stack_written(page, "Closed at", integer_of(finding, COLUMN_CLOSED));
-    stack_written(page, strcmp(text_of(finding, COLUMN_RULE), "closed-twice") == 0 ? "Closed again at" : "Used at",
+    stack_written(page, strcmp(rule, "close-failed") == 0 ? "Close tried at" : "Closed at",
+                  integer_of(finding, COLUMN_CLOSED));
+    stack_written(page, strcmp(rule, "closed-twice") == 0 ? "Closed again at" : "Used at",
                   integer_of(finding, COLUMN_USED));
     children_written(page, text_of(finding, COLUMN_ID));
     facts_written(page, finding);

@@ -9,7 +9,7 @@
 #include "render.h"
 #include "terminal_writer.h"
 
-enum { LABEL = 7, DETAILED_MAX = 8, LISTED_MAX = 30, UNDECIDED_MAX = 6, UNSEEN_MAX = 5, TITLE_COLUMNS_MAX = 48 };
+enum { LABEL = 7, DETAILED_MAX = 8, LISTED_MAX = 30, UNDECIDED_MAX = 6, UNSEEN_MAX = 5, TITLE_COLUMNS_MAX = 56 };
 
 struct summary {
     struct terminal terminal;
@@ -138,14 +138,16 @@ enum {
 
 static void other_stacks_said(struct summary *summary, sqlite3_stmt *finding)
 {
+    const char *rule = text_of(finding, COLUMN_RULE);
+
     if (is_null(finding, COLUMN_CLOSED) && is_null(finding, COLUMN_USED) && is_null(finding, COLUMN_BEGIN))
         return;
     terminal_padded(&summary->terminal, COLOUR_NONE, "", LABEL);
     stack_named(summary, "opened", integer_of(finding, COLUMN_STACK));
     stack_named(summary, "transaction begun", integer_of(finding, COLUMN_BEGIN));
-    stack_named(summary, "closed", integer_of(finding, COLUMN_CLOSED));
-    stack_named(summary, strcmp(text_of(finding, COLUMN_RULE), "closed-twice") == 0 ? "closed again" : "used",
-                integer_of(finding, COLUMN_USED));
+    stack_named(summary, strcmp(rule, "close-failed") == 0 ? "close tried" : "closed",
+                integer_of(finding, COLUMN_CLOSED));
+    stack_named(summary, strcmp(rule, "closed-twice") == 0 ? "closed again" : "used", integer_of(finding, COLUMN_USED));
     line_ended(summary);
 }
 
@@ -226,7 +228,8 @@ static void finding_headed(struct summary *summary, sqlite3_stmt *finding, const
         labelled(summary, COLOUR_CYAN, "note");
     terminal_padded(&summary->terminal, COLOUR_NONE, text_of(finding, COLUMN_RULE), columns->rule + 1);
     terminal_padded(&summary->terminal, COLOUR_BOLD, count, columns->count + 2);
-    terminal_padded(&summary->terminal, COLOUR_NONE, text_of(finding, COLUMN_TITLE), columns->title + 2);
+    terminal_padded(&summary->terminal, COLOUR_NONE, text_of(finding, COLUMN_TITLE), columns->title);
+    terminal_text(&summary->terminal, COLOUR_NONE, "  ");
     terminal_text(&summary->terminal, COLOUR_BOLD, place != NULL ? place : "?");
     line_ended(summary);
     free(place);

@@ -25,7 +25,7 @@ SELECT handle.id AS handle,
        close_stack AS where_stack,
        CASE WHEN zombie
             THEN 'its close was accepted, but it stayed open: something of it was still alive when the program ended'
-            ELSE 'its close was refused' || coalesce(' with code ' || nullif(close_result, 0), '')
+            ELSE 'its close was refused' || coalesce(' with ' || code(kind, nullif(close_result, 0)), '')
                  || ', and it was still open when the program ended'
        END AS evidence
 FROM open_handle AS handle

@@ -21,7 +21,7 @@
 -- misleads: A program that gives up and exits at once has lost nothing: while a variable still refers to the handle this
 --   is open-at-exit, a note. sqlite3_open() that failed for want of memory leaves no handle, and is not reported.
 SELECT handle.id AS handle,
-       'the open failed' || coalesce(' with code ' || nullif(failed_code, 0), '')
+       'the open failed' || coalesce(' with ' || code(kind, nullif(failed_code, 0)), '')
            || '; no pointer to its handle was left in memory when exit began' AS evidence
 FROM open_handle AS handle
 WHERE standing = 'lost'
