@@ -148,7 +148,7 @@ def test_a_constructor_that_waits_for_an_opening_thread(room):
 
 
 def test_children_forked_while_threads_load(room):
-    assert same_as_without([room / "fork", 200, room / "plugin-one.so", room / "libtwo.so"], room) == ["failed: 0"]
+    assert same_as_without([room / "fork", 60, room / "plugin-one.so", room / "libtwo.so"], room, timeout=120) == ["failed: 0"]
 
 
 @pytest.mark.parametrize("ahead", [True, False])
