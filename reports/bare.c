@@ -86,7 +86,7 @@ struct kept {
 static bool stem_cut(char *name)
 {
     char *ending = strrchr(name, '.');
-    if (!ending || (strcmp(ending, ".trace") && strcmp(ending, ".html")))
+    if (!ending || (strcmp(ending, ".trace") != 0 && strcmp(ending, ".html") != 0))
         return false;
     *ending = 0;
     const char *at = ending;
@@ -115,7 +115,7 @@ static size_t kept_listed(int directory, struct kept **list)
             continue;
         one.changed = status.st_mtim.tv_sec * 1000000000LL + status.st_mtim.tv_nsec;
         size_t i = 0;
-        while (i < count && strcmp((*list)[i].name, one.name))
+        while (i < count && strcmp((*list)[i].name, one.name) != 0)
             i++;
         if (i == count) {
             *list = memory_resized(*list, count + 1, sizeof **list);

@@ -21,7 +21,7 @@ bool shim_located(char shim[PATH_MAX])
     char own[PATH_MAX], candidate[PATH_MAX + 64];
     ssize_t length = readlink("/proc/self/exe", own, sizeof own - 1);
     own[length > 0 ? length : 0] = 0;
-    *strrchr(*own ? own : strcpy(own, "/"), '/') = 0;
+    *(strrchr(own, '/') ? strrchr(own, '/') : own) = 0;
     bool found = false;
     for (size_t i = 0; !found && i < sizeof beside / sizeof *beside; i++) {
         snprintf(candidate, sizeof candidate, "%s%s/%s", own, beside[i], shim_name);
@@ -187,7 +187,7 @@ char **environment_with(char *const *environment, const struct injection *inject
         count++;
     char **with = memory((count + 3) * sizeof *with);
     for (size_t i = 0; i < count; i++)
-        if (strncmp(environment[i], "LD_PRELOAD=", 11) && strncmp(environment[i], "UNCLOSED_OPTIONS=", 17))
+        if (strncmp(environment[i], "LD_PRELOAD=", 11) != 0 && strncmp(environment[i], "UNCLOSED_OPTIONS=", 17) != 0)
             with[kept++] = environment[i];
     with[kept++] = preload_made(value_in(environment, "LD_PRELOAD"), injection);
     with[kept++] = options_made(value_in(environment, "UNCLOSED_OPTIONS"), injection);

@@ -54,14 +54,11 @@ const char *watched_library_name(enum watched_library library)
 
 const char *watched_libraries_named(unsigned libraries, char words[64])
 {
+    int length = 0;
     *words = 0;
-    for (unsigned library = 0; library < WATCHED_COUNT; library++) {
-        if (!(libraries & 1u << library))
-            continue;
-        if (*words)
-            strcat(words, ", ");
-        strcat(words, watched[library].name);
-    }
+    for (unsigned library = 0; library < WATCHED_COUNT && length < 64; library++)
+        if (libraries & 1u << library)
+            length += snprintf(words + length, 64 - (size_t)length, "%s%s", length ? ", " : "", watched[library].name);
     return words;
 }
 

@@ -68,8 +68,8 @@ struct comparison {
 
 static char *text_kept(const char *text)
 {
-    char *kept = memory(strlen(text) + 1);
-    return strcpy(kept, text);
+    size_t size = strlen(text) + 1;
+    return memcpy(memory(size), text, size);
 }
 
 /* --- what there is ---------------------------------------------------------------------------------------------------- */

@@ -73,9 +73,10 @@ static int signal_named(const char *name)
 static void signal_expected(struct argp_state *state, struct run_options *options, const char *name)
 {
     int signal = signal_named(name);
-    if (!signal)
+    if (signal < 1)
         argp_error(state, "--expect-signal=%s: expected the name or number of a signal, such as TERM", name);
-    options->expected_signals |= 1ull << (signal - 1);
+    else
+        options->expected_signals |= 1ull << (signal - 1);
 }
 
 static bool is_size(const char *text)
@@ -97,7 +98,7 @@ static error_t option_parsed(int key, char *argument, struct argp_state *state)
         state->child_inputs[0] = &options->report;
         break;
     case KEY_WAIT:
-        if (strcmp(argument, "all") && strcmp(argument, "first"))
+        if (strcmp(argument, "all") != 0 && strcmp(argument, "first") != 0)
             argp_error(state, "--wait=%s: expected all or first", argument);
         options->wait_first = !strcmp(argument, "first");
         break;
@@ -176,7 +177,7 @@ static void outer_traces_found(char outer[PATH_MAX])
     const char *at = getenv("UNCLOSED_OPTIONS");
     bool is_run = at && (!strncmp(at, "run=", 4) || strstr(at, ":run="));
     size_t length = 0;
-    at = at && strncmp(at, "dir=", 4) ? strstr(at, ":dir=") : at;
+    at = at && strncmp(at, "dir=", 4) != 0 ? strstr(at, ":dir=") : at;
     at += at ? (*at == ':' ? 5 : 4) : 0;
     for (; is_run && at && *at && *at != ':' && length < PATH_MAX - 1; at++) {
         if (*at == '\\' && at[1])
