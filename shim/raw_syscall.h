@@ -46,10 +46,22 @@ static inline long raw_syscall6(long number, long a, long b, long c, long d, lon
 #error "raw_syscall.h: write raw_syscall6 for this machine"
 #endif
 
-static inline long raw_syscall0(long number) { return raw_syscall6(number, 0, 0, 0, 0, 0, 0); }
-static inline long raw_syscall1(long number, long a) { return raw_syscall6(number, a, 0, 0, 0, 0, 0); }
-static inline long raw_syscall2(long number, long a, long b) { return raw_syscall6(number, a, b, 0, 0, 0, 0); }
-static inline long raw_syscall3(long number, long a, long b, long c) { return raw_syscall6(number, a, b, c, 0, 0, 0); }
+static inline long raw_syscall0(long number)
+{
+    return raw_syscall6(number, 0, 0, 0, 0, 0, 0);
+}
+static inline long raw_syscall1(long number, long a)
+{
+    return raw_syscall6(number, a, 0, 0, 0, 0, 0);
+}
+static inline long raw_syscall2(long number, long a, long b)
+{
+    return raw_syscall6(number, a, b, 0, 0, 0, 0);
+}
+static inline long raw_syscall3(long number, long a, long b, long c)
+{
+    return raw_syscall6(number, a, b, c, 0, 0, 0);
+}
 static inline long raw_syscall4(long number, long a, long b, long c, long d)
 {
     return raw_syscall6(number, a, b, c, d, 0, 0);

@@ -18,41 +18,41 @@
 #include <stdint.h>
 
 enum reference {
-    REFERENCE_UNKNOWN = 0,          /* could not tell */
-    REFERENCE_HELD = 1,             /* something reachable points to it */
-    REFERENCE_LOST = 2,             /* nothing does */
-    REFERENCE_IN_USE = 3,           /* nothing in memory does, but the thread that used it last lives: maybe a register */
+    REFERENCE_UNKNOWN = 0, /* could not tell */
+    REFERENCE_HELD = 1,    /* something reachable points to it */
+    REFERENCE_LOST = 2,    /* nothing does */
+    REFERENCE_IN_USE = 3,  /* nothing in memory does, but the thread that used it last lives: maybe a register */
 };
 
 struct scan_handle {
-    uintptr_t address;              /* any value; what is no address of mapped memory stays UNKNOWN */
-    uint32_t last_thread;           /* kernel id of the thread that used it last, 0: not known */
-    uint8_t reference;              /* out: enum reference */
-    uint8_t through_handle;         /* out: 1 when HELD only by way of another listed handle's block, as a statement that
+    uintptr_t address;      /* any value; what is no address of mapped memory stays UNKNOWN */
+    uint32_t last_thread;   /* kernel id of the thread that used it last, 0: not known */
+    uint8_t reference;      /* out: enum reference */
+    uint8_t through_handle; /* out: 1 when HELD only by way of another listed handle's block, as a statement that
                                        its program has forgotten is by its connection */
     uint16_t reserved;
 };
 
 struct scan_range {
-    uintptr_t start, end;           /* end is the first address after it */
+    uintptr_t start, end; /* end is the first address after it */
 };
 
 struct scan_request {
-    struct scan_handle *handles;    /* in MAP_SHARED memory: the copy writes the answers. Need not be in `ignored` */
+    struct scan_handle *handles; /* in MAP_SHARED memory: the copy writes the answers. Need not be in `ignored` */
     size_t count;
-    const struct scan_range *ignored;   /* memory that is ours and never a root: trace, the shim's variables in every
+    const struct scan_range *ignored; /* memory that is ours and never a root: trace, the shim's variables in every
                                            thread, memo. Any order, may overlap, need not be mapped */
     size_t ignored_count;
-    uint64_t time_limit_ns;         /* for all of it; what was found HELD until then stands, the rest is UNKNOWN */
-    uintptr_t stack_pointer;        /* SCAN_STACK_POINTER(), taken where the host called us: the calling thread's stack is
+    uint64_t time_limit_ns;  /* for all of it; what was found HELD until then stands, the rest is UNKNOWN */
+    uintptr_t stack_pointer; /* SCAN_STACK_POINTER(), taken where the host called us: the calling thread's stack is
                                        live from exactly there upwards */
 };
 
 enum scan_outcome {
-    SCAN_DONE,                      /* each handle in glibc's heap has its verdict */
+    SCAN_DONE, /* each handle in glibc's heap has its verdict */
     SCAN_TIMED_OUT,
-    SCAN_FAILED,                    /* a system call did not work; all UNKNOWN */
-    SCAN_NOT_POSSIBLE,              /* another allocator, or memory that the copy lacks: nothing is LOST, HELD stands */
+    SCAN_FAILED,       /* a system call did not work; all UNKNOWN */
+    SCAN_NOT_POSSIBLE, /* another allocator, or memory that the copy lacks: nothing is LOST, HELD stands */
 };
 
 /*

@@ -321,7 +321,8 @@ static _Noreturn void verdicts_answered(struct copy *copy)
         answered(copy, SCAN_NOT_POSSIBLE, "some of its memory is hidden from copies (MADV_DONTFORK) or too large");
     if (known == 0)
         answered(copy, SCAN_NOT_POSSIBLE, "its memory is not allocated by glibc's malloc");
-    answered(copy, SCAN_DONE, known < copy->request->count ? "some of its memory is not allocated by glibc's malloc" : NULL);
+    answered(copy, SCAN_DONE,
+             known < copy->request->count ? "some of its memory is not allocated by glibc's malloc" : NULL);
 }
 
 /* --- the copy -------------------------------------------------------------------------------------------------------------------- */
@@ -351,8 +352,8 @@ static void threads_awaited(struct copy *copy)
 
 static void module_inspected(struct copy *copy, const uintptr_t *words, size_t count, uintptr_t address)
 {
-    if (!copy->main_arena)
-        copy->main_arena = main_arena_at(&copy->heap, words, count, address);
+    if (!copy->main_arena && (copy->main_arena = main_arena_at(&copy->heap, words, count, address)))
+        range_excluded(copy, copy->main_arena, copy->main_arena + MAIN_ARENA_SIZE);
     thread_blocks_found(copy, words, count);
 }
 

@@ -13,14 +13,14 @@ enum {
     PAGE = 4096,
     UNITS_A_PAGE = PAGE / UNIT,
     TCACHE_BINS = 64,
-    TCACHE_CHUNK = 0x290,           /* tcache_perthread_struct: uint16_t counts[64], void *entries[64] */
+    TCACHE_CHUNK = 0x290, /* tcache_perthread_struct: uint16_t counts[64], void *entries[64] */
     FAST_BINS = 10,
-    ARENA_FAST_BINS = 0x10,         /* malloc_state: fastbinsY, top, next, and its size */
+    ARENA_FAST_BINS = 0x10, /* malloc_state: fastbinsY, top, next, and its size */
     ARENA_TOP = 0x60,
-    ARENA_SIZE = 0x898,
+    ARENA_SIZE = MAIN_ARENA_SIZE,
     TCACHES_MAX = 16384,
     LIST_MAX = 1 << 20,
-    CHUNKS_A_LOOK = 1 << 16,        /* at the clock */
+    CHUNKS_A_LOOK = 1 << 16, /* at the clock */
 };
 #define ARENA_HEAP_MAX ((uintptr_t)64 << 20)
 
@@ -260,8 +260,8 @@ static bool heap_info_is_sound(const struct heap_info *info, uintptr_t start, ui
 {
     uintptr_t header = info->arena % ARENA_HEAP_MAX;
     return info->size >= PAGE && info->size % PAGE == 0 && info->size <= info->writable_size &&
-           info->writable_size <= ARENA_HEAP_MAX && info->size <= end - start &&
-           info->previous % ARENA_HEAP_MAX == 0 && header >= sizeof(*info) && header <= 2 * sizeof(*info) &&
+           info->writable_size <= ARENA_HEAP_MAX && info->size <= end - start && info->previous % ARENA_HEAP_MAX == 0 &&
+           header >= sizeof(*info) && header <= 2 * sizeof(*info) &&
            (info->previous == 0) == (info->arena - header == start);
 }
 

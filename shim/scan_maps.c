@@ -91,7 +91,7 @@ static struct mapping mapping_from(const char *line, const char *end, bool *afte
     mapping.writable = permissions[1] == 'w';
     if (mapping.kind == MAPPING_ANONYMOUS && *after_file && mapping.start == previous_end)
         mapping.kind = MAPPING_MODULE;
-    *after_file = path < end && *path == '/';
+    *after_file = path < end && *path == '/' && permissions[3] == 'p';
     return mapping;
 }
 

@@ -27,18 +27,18 @@ enum { MAPPINGS_MAX = 131072, THREADS_MAX = 4096, TEXT_SIZE = 65536, READ_SIZE =
 #endif
 
 enum mapping_kind {
-    MAPPING_OTHER,          /* not readable, code, devices, the kernel's own pages: never a root */
-    MAPPING_ANONYMOUS,      /* private, no file */
-    MAPPING_BREAK,          /* [heap] */
-    MAPPING_STACK,          /* [stack] of the main thread */
-    MAPPING_MODULE,         /* private, of a file, or the .bss that follows one */
-    MAPPING_SHARED,         /* MAP_SHARED and writable */
+    MAPPING_OTHER,     /* not readable, code, devices, the kernel's own pages: never a root */
+    MAPPING_ANONYMOUS, /* private, no file */
+    MAPPING_BREAK,     /* [heap] */
+    MAPPING_STACK,     /* [stack] of the main thread */
+    MAPPING_MODULE,    /* private, of a file, or the .bss that follows one */
+    MAPPING_SHARED,    /* MAP_SHARED and writable */
 };
 
 /* 7f1a59072000-7f1a59093000 rw-p 00000000 00:00 0 -> {start, end, MAPPING_ANONYMOUS, writable}. Neighbours of one sort are one. */
 struct mapping {
     uintptr_t start, end;
-    uint8_t kind;           /* enum mapping_kind */
+    uint8_t kind; /* enum mapping_kind */
     bool writable;
 };
 
@@ -46,27 +46,27 @@ struct mapping {
 struct thread_state {
     uint32_t thread;
     bool sleeps;
-    uintptr_t words[8];     /* arguments of its system call, stack pointer, program counter */
+    uintptr_t words[8]; /* arguments of its system call, stack pointer, program counter */
 };
 enum { STATE_STACK_POINTER = 6 };
 
 /* MAP_SHARED between host and copy. */
 struct mailbox {
-    _Atomic uint32_t answered;          /* futex; 1: outcome, reason and all verdicts are written */
-    _Atomic uint32_t threads_checked;   /* futex; 1: threads[] is final */
+    _Atomic uint32_t answered;        /* futex; 1: outcome, reason and all verdicts are written */
+    _Atomic uint32_t threads_checked; /* futex; 1: threads[] is final */
     enum scan_outcome outcome;
-    bool unsettled;                     /* something looked half done: worth another copy if other threads run */
+    bool unsettled; /* something looked half done: worth another copy if other threads run */
     const char *reason;
-    uint64_t deadline;                  /* CLOCK_MONOTONIC, ns */
+    uint64_t deadline; /* CLOCK_MONOTONIC, ns */
     uintptr_t page_size;
-    long host;                          /* pid and thread that ask */
+    long host; /* pid and thread that ask */
     long host_thread;
-    size_t thread_count;                /* other threads of the host; those beyond THREADS_MAX are only counted */
+    size_t thread_count; /* other threads of the host; those beyond THREADS_MAX are only counted */
     size_t host_mapping_count;
     size_t mapping_count;
     struct thread_state threads[THREADS_MAX];
-    struct mapping host_mappings[MAPPINGS_MAX];     /* as the host has them */
-    struct mapping mappings[MAPPINGS_MAX];          /* as the copy has them */
+    struct mapping host_mappings[MAPPINGS_MAX]; /* as the host has them */
+    struct mapping mappings[MAPPINGS_MAX];      /* as the copy has them */
     char text[TEXT_SIZE];
 };
 
@@ -97,21 +97,21 @@ void thread_states_checked(struct mailbox *mailbox);
  */
 struct heap_region {
     uintptr_t start, end;
-    uint64_t *starts;       /* chunks in use begin here */
-    uint64_t *marks;        /* … and were reached */
-    uint64_t *holders;      /* … and hold a handle */
-    uint32_t *covering;     /* for each 4096 bytes: unit + 1 of the chunk in use at its first byte, 0: none */
-    bool marked, holder;    /* of a mapped chunk */
+    uint64_t *starts;    /* chunks in use begin here */
+    uint64_t *marks;     /* … and were reached */
+    uint64_t *holders;   /* … and hold a handle */
+    uint32_t *covering;  /* for each 4096 bytes: unit + 1 of the chunk in use at its first byte, 0: none */
+    bool marked, holder; /* of a mapped chunk */
 };
 
 struct heap {
-    struct heap_region *regions;        /* ascending */
+    struct heap_region *regions; /* ascending */
     size_t count, capacity;
-    uintptr_t low, high;                /* all regions lie in between */
-    uintptr_t main_top;                 /* top chunk of the main arena, 0: no main heap was recognised */
-    uintptr_t *tcaches;                 /* chunks that look like a thread's cache of freed chunks */
+    uintptr_t low, high; /* all regions lie in between */
+    uintptr_t main_top;  /* top chunk of the main arena, 0: no main heap was recognised */
+    uintptr_t *tcaches;  /* chunks that look like a thread's cache of freed chunks */
     size_t tcache_count;
-    uintptr_t arenas[256];              /* malloc_state of other arenas */
+    uintptr_t arenas[256]; /* malloc_state of other arenas */
     size_t arena_count;
 };
 
@@ -120,7 +120,8 @@ struct copy;
 /* Finds the heaps in the mappings. Adds what malloc owns to the excluded ranges. False: no memory for the books. */
 bool heaps_found(struct copy *copy);
 
-/* The main arena, if its top chunk is named at the address in these words of a module's variables; else 0. */
+/* The main arena (its bins name freed chunks, and are no roots), if its top chunk is named at the address in these words of a module's variables; else 0. */
+enum { MAIN_ARENA_SIZE = 0x898 };
 uintptr_t main_arena_at(const struct heap *heap, const uintptr_t *words, size_t count, uintptr_t address);
 
 /* Takes the chunks that lie in caches and fast bins of freed chunks out of those in use. `main_arena` 0: not known. */
@@ -167,7 +168,7 @@ long memory_read(struct copy *copy, uintptr_t from, void *to, size_t size);
 struct thread_block {
     uintptr_t start, end;
     uintptr_t descriptor;
-    uint32_t thread;        /* 0: the thread is gone, the stack waits for another */
+    uint32_t thread; /* 0: the thread is gone, the stack waits for another */
 };
 
 /* To be called with words of the modules' variables: glibc's lists of stacks are there. */
@@ -182,7 +183,7 @@ bool is_on_live_stack(const struct copy *copy, uintptr_t address);
 
 struct foreign_handle {
     uintptr_t address;
-    bool referenced;        /* its very address stands in a module's variables, a live stack or a reachable block */
+    bool referenced; /* its very address stands in a module's variables, a live stack or a reachable block */
 };
 
 struct copy {
@@ -191,22 +192,22 @@ struct copy {
     const struct mapping *mappings;
     size_t mapping_count;
     struct heap heap;
-    struct scan_range *excluded;        /* no roots: ours, malloc's, dead stacks. Sorted and disjoint once all are known */
+    struct scan_range *excluded; /* no roots: ours, malloc's, dead stacks. Sorted and disjoint once all are known */
     size_t excluded_count, excluded_capacity;
     struct thread_block *blocks;
     size_t block_count;
-    uintptr_t main_arena;               /* malloc_state in libc's variables, 0: not found */
-    uintptr_t *chunks;                  /* of each handle, 0: none */
-    struct foreign_handle *foreign;     /* hash table of handles in memory whose blocks we do not know */
-    size_t foreign_slots;               /* a power of two, 0: there are none */
+    uintptr_t main_arena;           /* malloc_state in libc's variables, 0: not found */
+    uintptr_t *chunks;              /* of each handle, 0: none */
+    struct foreign_handle *foreign; /* hash table of handles in memory whose blocks we do not know */
+    size_t foreign_slots;           /* a power of two, 0: there are none */
     uintptr_t foreign_low, foreign_high;
-    bool source_counts;                 /* an exact match in the words now read says something about a foreign handle */
-    uintptr_t *marked;                  /* stack of chunks to be read */
+    bool source_counts; /* an exact match in the words now read says something about a foreign handle */
+    uintptr_t *marked;  /* stack of chunks to be read */
     size_t marked_count;
-    bool through_handles;               /* second pass: follow handles' own blocks too */
+    bool through_handles; /* second pass: follow handles' own blocks too */
     bool timed_out, memory_missing, unsettled;
-    long pagemap, memory;               /* descriptors, or negative */
-    bool memory_by_descriptor;          /* process_vm_readv is forbidden */
+    long pagemap, memory;      /* descriptors, or negative */
+    bool memory_by_descriptor; /* process_vm_readv is forbidden */
     uint64_t *page_entries;
     bool *page_holds;
     uintptr_t *words;

@@ -7,14 +7,14 @@
 #include "scan_private.h"
 
 enum {
-    DESCRIPTOR_LIST = 0x2c0,        /* struct pthread, glibc 2.11 to 2.41, x86-64: list, tid */
+    DESCRIPTOR_LIST = 0x2c0, /* struct pthread, glibc 2.11 to 2.41, x86-64: list, tid */
     DESCRIPTOR_THREAD = 0x2d0,
-    DESCRIPTOR_SIZE = 0x900,        /* at least this much of it lies before the end of the stack's memory */
+    DESCRIPTOR_SIZE = 0x900, /* at least this much of it lies before the end of the stack's memory */
     DESCRIPTOR_ALIGNMENT = 64,
-    DESCRIPTOR_SELF = 2,            /* words: header.tcb and header.self both point to the descriptor itself */
+    DESCRIPTOR_SELF = 2, /* words: header.tcb and header.self both point to the descriptor itself */
     BLOCKS_MAX = 65536,
     RED_ZONE = 128,
-    BELOW = 4096,                   /* the copy has called no deeper than this below where it asks */
+    BELOW = 4096, /* the copy has called no deeper than this below where it asks */
 };
 #define BLOCK_SIZE_MAX ((uintptr_t)1 << 36)
 
@@ -49,7 +49,8 @@ static struct thread_block block_of(struct copy *copy, uintptr_t descriptor)
     for (size_t i = DESCRIPTOR_THREAD / sizeof(uintptr_t); i + 1 < sizeof(words) / sizeof(*words); i++) {
         uintptr_t start = words[i], size = words[i + 1];
         if (start && start % copy->page_size == 0 && start < descriptor && size < BLOCK_SIZE_MAX &&
-            start + size >= descriptor + DESCRIPTOR_SIZE && start + size < descriptor + 2 * copy->page_size + DESCRIPTOR_SIZE) {
+            start + size >= descriptor + DESCRIPTOR_SIZE &&
+            start + size < descriptor + 2 * copy->page_size + DESCRIPTOR_SIZE) {
             block.start = start;
             block.end = start + size;
             break;
