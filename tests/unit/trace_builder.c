@@ -450,7 +450,7 @@ struct trace_builder *builder_of_many(const char *path, uint32_t handles, uint32
     for (uint32_t i = 0; i < handles; i++) {
         struct trace_handle *handle = built_handle(made, first + i % sites);
         handle->reference = REFERENCE_NONE;
-        handle->opened = BUILT_MONOTONIC + i * 10000u;
+        handle->opened = BUILT_AT(1) + i * 10000u;
         handle->last_used = handle->opened;
     }
     return made;
