@@ -176,7 +176,7 @@ static bool build_id_name(char *name, size_t size, const struct identity *identi
     name += sprintf(name, "%02x/", identity->build_id[0]);
     for (size_t i = 1; i < identity->build_id_size; i++)
         name += sprintf(name, "%02x", identity->build_id[i]);
-    strcpy(name, ".debug");
+    memcpy(name, ".debug", sizeof ".debug");
     return true;
 }
 

@@ -246,8 +246,7 @@ static bool unit_filled(struct calls *calls, struct unit *unit, Dwarf_Die *die)
 
 static struct unit *unit_of(struct calls *calls, Dwarf_Die *die)
 {
-    Dwarf_CU *key = die->cu;
-    struct pool_entry *entry = pool_entry(calls->unit_table, &key, sizeof key);
+    struct pool_entry *entry = pool_entry(calls->unit_table, &die->cu, sizeof(Dwarf_CU *));
     if (!entry || entry->value)
         return entry ? entry->value : NULL;
     struct unit *unit = pool_memory(calls->unit_table, sizeof *unit);

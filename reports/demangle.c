@@ -80,7 +80,7 @@ char *linkage_name_normalised(const char *linkage_name)
     size_t length = length_without_clones(linkage_name);
     char *name = strndup(linkage_name, length);
     if (name && has_rust_hash(name, length))
-        strcpy(name + length - sizeof "17h0123456789abcdefE" + 1, "E");
+        memcpy(name + length - sizeof "17h0123456789abcdefE" + 1, "E", sizeof "E");
     return name;
 }
 

@@ -91,10 +91,10 @@ static uint64_t hash_of(const void *key, size_t size)
     return hash ^ hash >> 29;
 }
 
-static struct slot *slot_of(const struct pool *pool, uint64_t hash, const void *key, size_t size)
+static struct slot *slot_of(struct slot *slots, size_t count, uint64_t hash, const void *key, size_t size)
 {
     for (size_t i = hash;; i++) {
-        struct slot *slot = &pool->slots[i & (pool->slot_count - 1)];
+        struct slot *slot = &slots[i & (count - 1)];
         if (!slot->entry)
             return slot;
         if (slot->hash == hash && slot->entry->size == size && memcmp(slot->entry->key, key, size) == 0)
@@ -104,31 +104,29 @@ static struct slot *slot_of(const struct pool *pool, uint64_t hash, const void *
 
 static int table_doubled(struct pool *pool)
 {
-    struct pool larger = *pool;
-    larger.slot_count = pool->slot_count * 2;
-    larger.slots = calloc(larger.slot_count, sizeof *larger.slots);
-    if (!larger.slots)
+    size_t count = pool->slot_count * 2;
+    struct slot *old = pool->slots, *slots = calloc(count, sizeof *slots);
+    if (!slots)
         return -1;
-    for (size_t i = 0; i < pool->slot_count; i++) {
-        const struct slot *slot = &pool->slots[i];
+    for (const struct slot *slot = old; slot < old + pool->slot_count; slot++)
         if (slot->entry)
-            *slot_of(&larger, slot->hash, slot->entry->key, slot->entry->size) = *slot;
-    }
-    free(pool->slots);
-    *pool = larger;
+            *slot_of(slots, count, slot->hash, slot->entry->key, slot->entry->size) = *slot;
+    pool->slots = slots;
+    pool->slot_count = count;
+    free(old);
     return 0;
 }
 
 struct pool_entry *pool_entry(struct pool *pool, const void *key, size_t size)
 {
     uint64_t hash = hash_of(key, size);
-    struct slot *slot = slot_of(pool, hash, key, size);
+    struct slot *slot = slot_of(pool->slots, pool->slot_count, hash, key, size);
     if (slot->entry)
         return slot->entry;
     if (pool->used + 1 > pool->slot_count / 2) {
         if (table_doubled(pool) != 0)
             return NULL;
-        slot = slot_of(pool, hash, key, size);
+        slot = slot_of(pool->slots, pool->slot_count, hash, key, size);
     }
     struct pool_entry *entry = pool_memory(pool, sizeof *entry + size + 1);
     if (!entry)

@@ -229,7 +229,7 @@ static const char *shown_file(struct symbols *symbols, const char *recorded)
     if (path[0] == '/')
         path_shortened(path);
     if (path[0] == '\0' || (strcmp(path, recorded) != 0 && !is_same_place(recorded, path)))
-        strcpy(path, recorded);
+        memcpy(path, recorded, strlen(recorded) + 1);
     entry->value = (void *)kept_and_freed(symbols, path);
     return entry->value;
 }
