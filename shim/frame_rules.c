@@ -4,6 +4,8 @@
 enum { PLACES = 1 << FRAME_RULES_BITS, PROBES = 8 };
 
 struct frame_rule_place frame_rules[PLACES];
+/* Set after a rule is stored: a flush that finds it false has nothing to clear. */
+static _Atomic bool something_is_kept;
 
 /* Addresses without table are not kept: a module may be loaded there without any other being unloaded. */
 static void rule_kept(struct frame_rule_place *place, uintptr_t return_address, struct frame_rule rule)
@@ -15,7 +17,8 @@ static void rule_kept(struct frame_rule_place *place, uintptr_t return_address, 
     if (!atomic_compare_exchange_strong(&place->return_address, &there, return_address) && there != return_address)
         return;
     memcpy(&word, &rule, sizeof word);
-    atomic_store_explicit(&place->rule, word, memory_order_relaxed);
+    atomic_store(&place->rule, word);
+    atomic_store(&something_is_kept, true);
 }
 
 /* No call leads to the first byte of a function: such an address was put there by hand, as by makecontext (whose
@@ -51,6 +54,8 @@ struct frame_rule frame_rule_searched(uintptr_t return_address)
 
 void frame_rules_forgotten(void)
 {
+    if (!atomic_exchange(&something_is_kept, false))
+        return;
     for (unsigned i = 0; i < PLACES; i++)
         if (atomic_load_explicit(&frame_rules[i].rule, memory_order_relaxed) != 0)
             atomic_store_explicit(&frame_rules[i].rule, 0, memory_order_relaxed);

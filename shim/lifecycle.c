@@ -187,10 +187,9 @@ static bool trace_begun(void)
         forked |= shim.inherited.base != NULL;
         if (shim.trace.base)
             inheritance_taken();
-        bool parent_had_threads = atomic_load(&shim.threaded);
+        bool parent_had_threads = !is_alone();      /* libc does not reset it in a child */
         definitions_forked(parent_had_threads);
         capture_forked(parent_had_threads);
-        atomic_store(&shim.threaded, false);
         shim.pid = pid;
         shim.start_ticks = start_ticks_of_self();
         thread.owner = 0;

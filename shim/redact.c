@@ -143,6 +143,8 @@ uint32_t target_interned(const char *target)
     char clean[1024];
     if (!target || !target[0])
         return 0;
+    if (!strpbrk(target, "=@"))         /* a file name: no place for a secret */
+        return string_interned(target);
     redacted(target, clean, sizeof(clean));
     return string_interned(clean);
 }

@@ -87,7 +87,6 @@ struct shim {
     ino_t stderr_inode;
     bool passive;                   /* another copy of the shim is there first */
     _Atomic bool sealed;            /* the program installed a seccomp filter */
-    _Atomic bool threaded;          /* a second thread was seen */
     _Atomic uint64_t unload_epoch;  /* counts dlclose */
     uintptr_t start, end;           /* where we ourselves are mapped */
 
@@ -200,7 +199,7 @@ HIDDEN void thread_refreshed(void);
 /* This thread's id; its name is in thread.name, at most 0.1 s old. */
 static inline uint32_t thread_id(uint64_t now)
 {
-    if (unlikely(thread.epoch != shim.epoch || now - thread.named_at > 100000000u))
+    if (unlikely(thread.epoch != shim.epoch || now > thread.named_at + 100000000u))
         thread_refreshed();
     return thread.id;
 }
@@ -239,7 +238,13 @@ static inline void *record_of(enum trace_table_id table, uint64_t number)
 HIDDEN uint32_t record_claimed(enum trace_table_id table, enum trace_loss loss);
 
 /* The slot of a hash index, with storage; NULL: disk full. `slot` is taken modulo its capacity. */
-HIDDEN _Atomic uint32_t *index_slot(enum trace_table_id table, uint64_t slot);
+static inline _Atomic uint32_t *index_slot(enum trace_table_id id, uint64_t slot)
+{
+    const struct mapped_table *table = &shim.trace.table[id];
+    _Atomic uint32_t *place = (_Atomic uint32_t *)table->base + (slot & (table->capacity - 1));
+    uint64_t offset = (uint64_t)((unsigned char *)place - shim.trace.base);
+    return likely(has_storage(offset)) || storage_added(offset, sizeof(uint32_t)) ? place : NULL;
+}
 
 /* --- interning (intern.c, modules.c, sites.c) ------------------------------------------------------------------------ */
 

@@ -37,8 +37,6 @@ void thread_refreshed(void)
             thread.id = (uint32_t)raw_syscall0(SYS_gettid);
         raw_syscall5(SYS_prctl, PR_GET_NAME, (long)thread.name, 0, 0, 0);
     }
-    if (thread.id != (uint32_t)shim.pid)
-        atomic_store_explicit(&shim.threaded, true, memory_order_relaxed);
     thread.epoch = shim.epoch;
     thread.named_at = time_now();
 }

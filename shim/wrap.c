@@ -327,7 +327,6 @@ void definition_not_seen(enum function function)
 void modules_unloading(void)
 {
     atomic_fetch_add(&shim.unload_epoch, 1);
-    capture_modules_unloaded();
 }
 
 void modules_unloaded(bool something_was_unloaded)
