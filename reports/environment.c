@@ -100,19 +100,31 @@ static void shim_added(struct variable *preload, const char *shim)
 static char *preload_made(const char *before, const struct injection *injection)
 {
     struct variable preload = variable_named("LD_PRELOAD");
-    const char *sanitizer = injection->sanitizer ? injection->sanitizer : "";
-    size_t sanitizer_length = strlen(sanitizer);
-    if (sanitizer_length)
-        item_added(&preload, sanitizer, sanitizer_length);
     shim_added(&preload, injection->shim);
     for (const char *at = before; at && *at;) {
         size_t length = strcspn(at, " :");
-        bool is_there = is_shim(at, length) || (length == sanitizer_length && !memcmp(at, sanitizer, length));
-        if (length && !is_there)
+        if (length && !is_shim(at, length))
             item_added(&preload, at, length);
         at += length + (at[length] != 0);
     }
     return preload.text;
+}
+
+/* --- ASAN_OPTIONS ------------------------------------------------------------------------------------------------------- */
+
+static bool is_sanitizer_about(const char *preload, const char *options, const struct injection *injection)
+{
+    return injection->address_sanitizer || options ||
+           (preload && (strstr(preload, "libasan.so") || strstr(preload, "libclang_rt.asan")));
+}
+
+static char *sanitizer_options_made(const char *before)
+{
+    struct variable options = variable_named("ASAN_OPTIONS");
+    if (before && *before)
+        item_added(&options, before, strlen(before));
+    item_added(&options, "verify_asan_link_order=0", 24);
+    return options.text;
 }
 
 /* --- UNCLOSED_OPTIONS ----------------------------------------------------------------------------------------------------- */
@@ -171,25 +183,35 @@ static char *options_made(const char *before, const struct injection *injection)
 
 /* --- all of it ---------------------------------------------------------------------------------------------------------------- */
 
-static const char *value_in(char *const *environment, const char *name)
+static bool is_variable(const char *entry, const char *name)
 {
     size_t length = strlen(name);
+    return strncmp(entry, name, length) == 0 && entry[length] == '=';
+}
+
+static const char *value_in(char *const *environment, const char *name)
+{
     for (; *environment; environment++)
-        if (!strncmp(*environment, name, length) && (*environment)[length] == '=')
-            return *environment + length + 1;
+        if (is_variable(*environment, name))
+            return *environment + strlen(name) + 1;
     return NULL;
 }
 
 char **environment_with(char *const *environment, const struct injection *injection)
 {
+    const char *preload = value_in(environment, "LD_PRELOAD"), *sanitizer = value_in(environment, "ASAN_OPTIONS");
+    bool is_sanitized = is_sanitizer_about(preload, sanitizer, injection);
     size_t count = 0, kept = 0;
     while (environment[count])
         count++;
-    char **with = memory((count + 3) * sizeof *with);
+    char **with = memory((count + 4) * sizeof *with);
     for (size_t i = 0; i < count; i++)
-        if (strncmp(environment[i], "LD_PRELOAD=", 11) != 0 && strncmp(environment[i], "UNCLOSED_OPTIONS=", 17) != 0)
+        if (!is_variable(environment[i], "LD_PRELOAD") && !is_variable(environment[i], "UNCLOSED_OPTIONS") &&
+            !(is_sanitized && is_variable(environment[i], "ASAN_OPTIONS")))
             with[kept++] = environment[i];
-    with[kept++] = preload_made(value_in(environment, "LD_PRELOAD"), injection);
+    with[kept++] = preload_made(preload, injection);
     with[kept++] = options_made(value_in(environment, "UNCLOSED_OPTIONS"), injection);
+    if (is_sanitized)
+        with[kept++] = sanitizer_options_made(sanitizer);
     return with;
 }

@@ -297,7 +297,7 @@ struct closure {
     char *objects[OBJECTS_MAX]; /* paths, found so far; [0] the program */
     size_t count;
     unsigned linked;
-    char *sanitizer; /* first runtime found among the needed */
+    bool address_sanitizer;
     /* of the object whose dynamic section is being read: */
     char origin[PATH_MAX];
     char *search; /* its RPATH and RUNPATH */
@@ -383,17 +383,6 @@ static void dynamic_text_noted(void *context, int64_t tag, const char *text)
     }
 }
 
-static bool is_sanitizer_runtime(const char *name)
-{
-    static const char *const names[] = {"libasan.so",       "libhwasan.so",     "liblsan.so",
-                                        "libtsan.so",       "libclang_rt.asan", "libclang_rt.hwasan",
-                                        "libclang_rt.lsan", "libclang_rt.tsan"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (is_prefix(names[i], name))
-            return true;
-    return false;
-}
-
 static void needed_added(struct closure *closure, const char *name)
 {
     char found[PATH_MAX];
@@ -401,8 +390,7 @@ static void needed_added(struct closure *closure, const char *name)
     for (unsigned library = 0; library < WATCHED_COUNT; library++)
         if (is_prefix(watched[library].needed, name))
             closure->linked |= 1u << library;
-    if (!closure->sanitizer && is_sanitizer_runtime(name))
-        closure->sanitizer = strdup(is_found ? found : name);
+    closure->address_sanitizer |= is_prefix("libasan.so", name) || is_prefix("libclang_rt.asan", name);
     if (!is_found)
         return;
     for (size_t i = 0; i < closure->count; i++)
@@ -458,11 +446,9 @@ static void libraries_read(const struct object *object, struct program *program)
         object_closed(&library);
     }
     program->linked = closure->linked & ~program->embedded;
-    if (closure->sanitizer)
-        snprintf(program->sanitizer, sizeof program->sanitizer, "%s", closure->sanitizer);
+    program->address_sanitizer = closure->address_sanitizer;
     for (size_t i = 0; i < closure->count; i++)
         free(closure->objects[i]);
-    free(closure->sanitizer);
     cache_closed(&closure->cache);
     free(closure);
 }

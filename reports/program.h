@@ -33,10 +33,10 @@ struct program {
     char path[PATH_MAX];   /* the image that the kernel runs, links resolved: of a script, its interpreter */
     char script[PATH_MAX]; /* the script; "" : none */
     enum program_obstacle obstacle;
-    unsigned linked;          /* watched libraries among the shared libraries it needs, directly or not */
-    unsigned embedded;        /* watched libraries built into it, or into a library it needs: never seen by the shim */
-    char interpreter[16];     /* "python", "perl" …: may load any library while it runs; "" : none */
-    char sanitizer[PATH_MAX]; /* runtime that must come first in LD_PRELOAD; "" : none */
+    unsigned linked;        /* watched libraries among the shared libraries it needs, directly or not */
+    unsigned embedded;      /* watched libraries built into it, or into a library it needs: never seen by the shim */
+    char interpreter[16];   /* "python", "perl" …: may load any library while it runs; "" : none */
+    bool address_sanitizer; /* needs AddressSanitizer's shared runtime, which refuses to start behind a preload */
 };
 
 /*

@@ -220,7 +220,7 @@ static bool ran(const struct run_options *options, const char *shim, const char 
         .depth = options->depth,
         .only = options->only,
         .skip = options->skip,
-        .sanitizer = known && !*program->script && !program->obstacle ? program->sanitizer : NULL,
+        .address_sanitizer = known && program->address_sanitizer,
     };
     extern char **environ;
     bool good = supervised_to_the_end(&(struct supervision){.command = options->command,

@@ -188,6 +188,20 @@ def test_sanitized_program_runs(tmp_path, room, compiler, flag):
     assert done.returncode == 0 and "1 SQLite connection opened" in done.stderr, done.stderr
 
 
+def test_sanitizer_goes_on_finding_and_leaves_children_alone(tmp_path):
+    (tmp_path / "bug.c").write_text('#include <stdlib.h>\nint main(int n, char **v) { (void)v; char *p = malloc(8);\n'
+                                    'if (n > 1) return p[7 + n]; int s = system("perl -e 1"); free(p); return s != 0; }\n')
+    subprocess.run(["gcc", "-g", "-w", "-fsanitize=address", "-o", tmp_path / "bug", tmp_path / "bug.c"], check=True)
+    done = run(tmp_path, "./bug")
+    assert done.returncode == 0 and "Sanitizer" not in done.stderr, done.stderr
+    assert "heap-buffer-overflow" in run(tmp_path, "./bug", "x", ASAN_OPTIONS="color=never").stderr
+
+
+def test_sanitized_program_behind_a_script_runs_where_its_options_are_set(tmp_path, room):
+    program = compiled(room, "behind-script", "-fsanitize=address")
+    assert run(tmp_path, "sh", "-c", f"{program}; exit $?", ASAN_OPTIONS="color=never").returncode == 0
+
+
 @pytest.mark.skipif(not shutil.which("valgrind"), reason="no valgrind")
 def test_program_under_valgrind_runs(tmp_path, database):
     done = run(tmp_path, "--", "valgrind", "-q", database)
