@@ -117,6 +117,8 @@ static enum walked stack_walked_by_rules(const struct caller *from, unsigned dep
         struct frame_rule rule = frame_rule_of_call(pc);
         if (!is_simple(rule))
             return walk_ended(stack, rule.kind);
+        if (stack->count == depth_limit)
+            break;
         uintptr_t cfa = frame_left(&at, rule);
         if (cfa == 0)
             return walk_ended(stack, FRAME_WITHOUT_TABLE);

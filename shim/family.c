@@ -62,7 +62,7 @@ unsigned children_alive(uint32_t parent)
     unsigned count = 0;
     locked(family_lock(parent));
     for (uint32_t child = handle_at(parent)->children; child; child = handle_at(child)->next_sibling)
-        count += handle_at(child)->kind != KIND_SQLITE3_TRANSACTION;
+        count += handle_at(child)->kind != KIND_SQLITE3_TRANSACTION && handle_at(child)->kind != KIND_SQLITE3_SESSION;
     unlocked(family_lock(parent));
     return count;
 }

@@ -71,7 +71,7 @@ HIDDEN void transaction_cut(uint32_t connection, bool wrote, uint32_t stack, con
 HIDDEN void child_added(uint32_t parent, uint32_t child);
 HIDDEN void child_removed(uint32_t child);
 HIDDEN uint32_t child_taken(uint32_t parent);           /* the first child, with no parent any more; 0: no child left */
-HIDDEN unsigned children_alive(uint32_t parent);        /* transactions do not count */
+HIDDEN unsigned children_alive(uint32_t parent);        /* those that keep a closed parent alive */
 
 /* counters.c */
 HIDDEN void open_counted(struct trace_site *site, enum kind kind, uint64_t now, uint32_t target);

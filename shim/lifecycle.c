@@ -86,8 +86,10 @@ __attribute__((constructor(101))) static void constructed(void)
 
 bool has_own_trace(void)
 {
-    return atomic_load_explicit(shim.life, memory_order_acquire) == LIFE_ON &&
-           raw_syscall0(SYS_getpid) == shim.pid;
+    if (atomic_load_explicit(shim.life, memory_order_acquire) != LIFE_ON)
+        return false;
+    /* Sealed: getpid may not be allowed. A vfork child's mark is withdrawn by its parent's next event. */
+    return atomic_load(&shim.sealed) || raw_syscall0(SYS_getpid) == shim.pid;
 }
 
 void recording_stopped(const char *why, const char *what, int error)

@@ -21,7 +21,7 @@
 static void prepared(void)
 {
     int error = errno;
-    if (raw_syscall0(SYS_geteuid) == 0)
+    if (!atomic_load(&shim.sealed) && raw_syscall0(SYS_geteuid) == 0)
         spares_reserved();
     errno = error;
 }

@@ -25,9 +25,9 @@ void roll_called(enum rollcall_type type, pid_t pid, const char *text, unsigned 
     record.size = sizeof(record);
     record.type = (uint8_t)type;
     record.flags = (uint8_t)flags;
-    record.pid = pid;
+    record.pid = pid ? pid : (pid_t)raw_syscall0(SYS_getpid);
     record.parent = (int32_t)raw_syscall0(SYS_getppid);
-    record.start_ticks = pid == shim.pid ? shim.start_ticks : 0;
+    record.start_ticks = record.pid == shim.pid ? shim.start_ticks : 0;
     record.pid_namespace = shim.pid_namespace;
     record.time = time_now();
     if (text) {

@@ -102,6 +102,7 @@ static enum scan_outcome attempted(struct scan_request *request, struct mailbox 
 enum scan_outcome scan_references(struct scan_request *request, const char **reason)
 {
     *reason = NULL;
+    answers_withdrawn(request);
     if (request->count == 0)
         return SCAN_DONE;
     struct mailbox *mailbox = mailbox_made(request);

@@ -281,6 +281,7 @@ HIDDEN void command_redacted(const char *arguments, size_t length, char *out, si
 
 /* --- ends (ending.c, rollcall.c, reporter.c) --------------------------------------------------------------------------- */
 
+/* Under `run` only. pid 0: the calling process, which may be a vfork child. text NULL: our own executable. */
 HIDDEN void roll_called(enum rollcall_type type, pid_t pid, const char *text, unsigned flags);
 HIDDEN void ending_prepared(void);      /* at load: the last exit handler, the real functions */
 HIDDEN int reporter_ran(void);          /* bare use, last of all: exit status of the reporter, -1: none */

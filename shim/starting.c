@@ -31,7 +31,7 @@ static void exec_announced(const char *path)
 {
     int error = errno;
     shim_loaded();
-    roll_called(ROLLCALL_STARTS, (pid_t)raw_syscall0(SYS_getpid), path, 0);
+    roll_called(ROLLCALL_STARTS, 0, path, 0);
     if (has_own_trace()) {
         struct trace_process *process = record_of(TABLE_PROCESS, 0);
         atomic_store(&process->ended, time_now());
@@ -43,7 +43,7 @@ static void exec_announced(const char *path)
 static int exec_failed(int result)
 {
     int error = errno;
-    roll_called(ROLLCALL_EXEC_FAILED, (pid_t)raw_syscall0(SYS_getpid), "", 0);
+    roll_called(ROLLCALL_EXEC_FAILED, 0, "", 0);
     if (has_own_trace()) {
         struct trace_process *process = record_of(TABLE_PROCESS, 0);
         atomic_store_explicit(&process->end, END_NONE, memory_order_release);
