@@ -55,6 +55,7 @@ struct program {
     const char *path;
     char *const *argv;
     char *const *envp;
+    _Bool quiet;
 };
 
 /* In the helper, which has a copy of our memory: no CLONE_VM. */
@@ -64,9 +65,11 @@ static void program_started_and_waited(const struct program *program)
     if (pid == 0) {
         uint64_t none = 0;
         raw_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&none, 0, sizeof(none));
-        long null = raw_syscall4(SYS_openat, AT_FDCWD, (long)"/dev/null", O_RDONLY, 0);
+        long null = raw_syscall4(SYS_openat, AT_FDCWD, (long)"/dev/null", O_RDWR, 0);
         if (null > 0)
             raw_syscall3(SYS_dup3, null, 0, 0);
+        if (null >= 0 && null != 2 && program->quiet)
+            raw_syscall3(SYS_dup3, null, 2, 0);
         raw_syscall3(SYS_dup3, 2, 1, 0);
         raw_syscall3(SYS_close_range, 3, ~0u, 0);
         raw_syscall3(SYS_execve, (long)program->path, (long)program->argv, (long)program->envp);
@@ -76,9 +79,9 @@ static void program_started_and_waited(const struct program *program)
     raw_syscall1(SYS_exit_group, status >= 0 && WIFEXITED(status) ? WEXITSTATUS(status) : 127);
 }
 
-int program_waited(const char *path, char *const argv[], char *const envp[])
+int program_waited(const char *path, char *const argv[], char *const envp[], _Bool quiet)
 {
-    struct program program = {path, argv, envp};
+    struct program program = {path, argv, envp, quiet};
     uint64_t mask;
     signals_blocked(&mask);
     long pid = raw_syscall5(SYS_clone, 0, 0, 0, 0, 0);

@@ -12,8 +12,8 @@
 _Bool helper_waited(int (*work)(void *), void *argument);
 
 /* Runs a program and waits for it; the exec happens in a grandchild, for an exec makes a child one with exit signal.
- * Its standard input is /dev/null, its standard output and error are fd 2. -1: it could not be run or was killed,
+ * Its standard input is /dev/null, its standard output and error are fd 2, or /dev/null if `quiet`. -1: it could not be run or was killed,
  * else its exit status. */
-int program_waited(const char *path, char *const argv[], char *const envp[]);
+int program_waited(const char *path, char *const argv[], char *const envp[], _Bool quiet);
 
 #endif

@@ -272,8 +272,11 @@ void spares_reserved(void)
 {
     static _Atomic uint32_t reserved;
     shim_loaded();
-    if (shim.passive || shim.options.skipped || !shim.options.directory[0] || atomic_exchange(&reserved, 1))
+    struct copy_description library;
+    if (shim.passive || shim.options.skipped || !shim.options.directory[0])
         return;
+    if ((!shim.trace.base && copies_known(&library, 1) == 0) || atomic_exchange(&reserved, 1))
+        return;                         /* no client library: su, sshd */
     if (!shim.options.run[0])
         raw_syscall3(SYS_mkdirat, AT_FDCWD, (long)shim.options.directory, 01733);
     long shared = raw_syscall6(SYS_mmap, 0, SPARE_COUNT * sizeof(struct trace_map), PROT_READ | PROT_WRITE,

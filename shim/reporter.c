@@ -71,5 +71,5 @@ int reporter_ran(void)
         arguments[count++] = "--held";
         arguments[count++] = shim.options.held;
     }
-    return program_waited(command, arguments, environment_without_preload(kept, MOST_VARIABLES));
+    return program_waited(command, arguments, environment_without_preload(kept, MOST_VARIABLES), !stderr_is_ours());
 }

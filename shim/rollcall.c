@@ -6,6 +6,21 @@
 #include "raw_syscall.h"
 #include "shim.h"
 
+/* "./tool" becomes "/srv/app/./tool": who reads it does not know our directory. A name without a slash is sought in
+ * PATH by the exec itself. */
+static void path_written(char *text, size_t size, const char *path)
+{
+    struct text out = text_in(text, size);
+    if (path[0] != '/' && strchr(path, '/')) {
+        long length = raw_syscall2(SYS_getcwd, (long)text, (long)size - 1);
+        if (length > 1) {
+            out.at += length - 1;
+            text_added(&out, "/");
+        }
+    }
+    text_added(&out, path);
+}
+
 /* Only system calls and its own stack: also runs in vfork children, which share our memory. */
 void roll_called(enum rollcall_type type, pid_t pid, const char *text, unsigned flags)
 {
@@ -28,12 +43,14 @@ void roll_called(enum rollcall_type type, pid_t pid, const char *text, unsigned 
     record.pid = pid ? pid : (pid_t)raw_syscall0(SYS_getpid);
     record.parent = (int32_t)raw_syscall0(SYS_getppid);
     record.start_ticks = record.pid == shim.pid ? shim.start_ticks : 0;
-    record.pid_namespace = shim.pid_namespace;
+    record.pid_namespace = record.pid == shim.pid ? shim.pid_namespace : pid_namespace_of_self();
     record.time = time_now();
     if (text) {
         record.text_cut = strlen(text) >= sizeof(record.text);
-        struct text out = text_in(record.text, sizeof(record.text));
-        text_added(&out, text);
+        if (type == ROLLCALL_STARTS)
+            path_written(record.text, sizeof(record.text), text);
+        else
+            memcpy(record.text, text, record.text_cut ? sizeof(record.text) - 1 : strlen(text));
     } else {
         raw_syscall4(SYS_readlinkat, AT_FDCWD, (long)"/proc/self/exe", (long)record.text, sizeof(record.text) - 1);
     }

@@ -52,12 +52,16 @@ static const char *error_words(int error)
     return NULL;
 }
 
-void said(const char *why, const char *what, int error)
+bool stderr_is_ours(void)
 {
     struct stat now;
-    if (atomic_load(&shim.sealed) || raw_syscall2(SYS_fstat, 2, (long)&now) != 0)
-        return;
-    if (now.st_dev != shim.stderr_device || now.st_ino != shim.stderr_inode)
+    return !atomic_load(&shim.sealed) && raw_syscall2(SYS_fstat, 2, (long)&now) == 0 &&
+           now.st_dev == shim.stderr_device && now.st_ino == shim.stderr_inode;
+}
+
+void said(const char *why, const char *what, int error)
+{
+    if (!stderr_is_ours())
         return;
     char line[1600];
     struct text text = text_in(line, sizeof(line) - 1);

@@ -49,7 +49,7 @@ struct options {
     bool skipped;                   /* only=/skip= leave this program out */
 };
 
-enum { LOCK_SHARDS = 64, SPARE_COUNT = 16 };
+enum { LOCK_SHARDS = 64, SPARE_COUNT = 8 };
 typedef _Atomic uint32_t spinlock;
 
 struct mapped_table {
@@ -289,6 +289,7 @@ HIDDEN int reporter_ran(void);          /* bare use, last of all: exit status of
 /* --- words (say.c) ------------------------------------------------------------------------------------------------------- */
 
 /* "unclosed: WHY WHAT: error text" in one write on stderr, if fd 2 is what it was at load. */
+HIDDEN bool stderr_is_ours(void);
 HIDDEN void said(const char *why, const char *what, int error);
 
 /* Text made without stdio. Always NUL-terminated, silently cut. */

@@ -150,12 +150,16 @@ void storage_reserved(void)
     }
 }
 
+/* Storage first: every record below `used` can be read without SIGBUS. */
 uint32_t record_claimed(enum trace_table_id id, enum trace_loss loss)
 {
     struct trace_table *table = &shim.trace.header->tables[id];
-    uint64_t number = atomic_fetch_add_explicit(&table->used, 1, memory_order_relaxed);
-    if (number < table->capacity && storage_added(table->offset + number * table->record_size, table->record_size))
-        return (uint32_t)number;
+    uint64_t number = atomic_load_explicit(&table->used, memory_order_relaxed);
+    while (number < table->capacity &&
+           storage_added(table->offset + number * table->record_size, table->record_size))
+        if (atomic_compare_exchange_weak_explicit(&table->used, &number, number + 1, memory_order_relaxed,
+                                                  memory_order_relaxed))
+            return (uint32_t)number;
     lost(loss);
     return 0;
 }

@@ -100,7 +100,7 @@ struct trace_table {
     uint32_t record_size;
     uint64_t offset;                    /* from the file's beginning, page-aligned */
     uint64_t capacity;                  /* records */
-    _Atomic uint64_t used;              /* records handed out so far, record 0 included; may exceed capacity when full */
+    _Atomic uint64_t used;              /* records handed out so far, record 0 included */
 };
 
 /* What could not be recorded. A loss is never silent: each one makes a report say "at least". */
