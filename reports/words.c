@@ -156,7 +156,7 @@ char *filled_in(const char *text, const char *noun, const char *kind)
     }
     if (fclose(out) != 0)
         return free(result), NULL;
-    if (text[0] == '{' && result[0] != '\0')
+    if (text[0] == '{' && result[strcspn(result, " .")] == ' ')
         result[0] = (char)toupper((unsigned char)result[0]);
     return result;
 }

@@ -37,7 +37,7 @@ const char *code_said(struct words *words, const char *kind, int64_t code);
 
 /*
  * `text` with {noun}, {close} and {kind} filled in; the first letter is made a capital when the text begins with a
- * placeholder. Allocated; NULL without memory.
+ * placeholder that is a word ("database socket", not "myapp.lease handle"). Allocated; NULL without memory.
  */
 char *filled_in(const char *text, const char *noun, const char *kind);
 

@@ -11,7 +11,7 @@
 #include "../words.h"
 #include "render.h"
 
-enum { TABLE_ROWS_MAX = 1000, PROCESS_ROWS_MAX = 500, UNSEEN_MAX = 50 };
+enum { UNSEEN_MAX = 50 };
 
 static const char *style_sheet(void)
 {
@@ -194,13 +194,15 @@ static void table_begun(struct page *page, const char *title, const struct colum
 
 static void table_ended(struct page *page, int64_t rows, int64_t all)
 {
+    struct words words;
     char rest[120];
 
     html_close(&page->html);
     html_close(&page->html);
     html_close(&page->html);
     if (all > rows) {
-        snprintf(rest, sizeof rest, "%lld more are not listed here; report.db has them all.", (long long)(all - rows));
+        snprintf(rest, sizeof rest, "%.40s more are not listed here; report.db has them all.",
+                 number_said(&words, all - rows));
         html_element(&page->html, "p", rest, {"class", "quiet"});
     }
     html_close(&page->html);
@@ -212,7 +214,6 @@ static int64_t rows_written(struct page *page, sqlite3_stmt *rows, const struct 
     int64_t count = 0;
 
     for (; row_fetched(rows, &page->failed); count++) {
-        fputs("\n", page->html.out);
         html_open(&page->html, "tr");
         for (int i = 0; columns[i].title != NULL; i++)
             html_element(&page->html, "td", text_of(rows, i),

@@ -295,7 +295,6 @@ static void line_written(struct page *page, sqlite3_stmt *finding)
                             text_of(finding, COLUMN_FUNCTION)),
                  {"class", "path"});
     html_close(html);
-    putc('\n', html->out);
 }
 
 static void lines_begun(struct page *page)
@@ -320,6 +319,7 @@ static int64_t findings_listed(struct page *page, const char *query)
 {
     sqlite3_stmt *finding = prepared(page->db, query);
     int64_t number = 0;
+    struct words words;
     char rest[120];
 
     while (row_fetched(finding, &page->failed)) {
@@ -337,8 +337,8 @@ static int64_t findings_listed(struct page *page, const char *query)
         html_close(&page->html);
     }
     if (number > FULL_MAX + SHORT_MAX) {
-        snprintf(rest, sizeof rest, "%" PRId64 " more are not on this page; report.db and the JSON have them all.",
-                 number - FULL_MAX - SHORT_MAX);
+        snprintf(rest, sizeof rest, "%.40s more are not on this page; report.db and the JSON have them all.",
+                 number_said(&words, number - FULL_MAX - SHORT_MAX));
         html_element(&page->html, "p", rest);
     }
     return number;

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "html_writer.h"
 
+#include <stdbool.h>
+#include <string.h>
+
 #include "characters.h"
 
 static void character_written(FILE *out, const char *text, size_t length)
@@ -45,6 +48,17 @@ static void tag_written(FILE *out, const char *element, const struct html_attrib
     putc('>', out);
 }
 
+/* A line end after one of these would be seen, as a blank. */
+static bool is_inline(const char *element)
+{
+    static const char *const names[] = {"span", "code", "strong", "a"};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(element, names[i]) == 0)
+            return true;
+    return false;
+}
+
 void html_opened(struct html *html, const char *element, const struct html_attribute *attributes)
 {
     tag_written(html->out, element, attributes);
@@ -57,7 +71,7 @@ void html_close(struct html *html)
 {
     html->depth--;
     fprintf(html->out, "</%s>", html->open[html->depth]);
-    if (html->depth <= 6)
+    if (!is_inline(html->open[html->depth]))
         putc('\n', html->out);
 }
 

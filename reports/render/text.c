@@ -359,22 +359,27 @@ static void counts_said(struct summary *summary)
         formatted(summary, COLOUR_NONE, " opened; %s still open at the end", number_said(&words, open));
 }
 
+/* "2 leaks", after what separates it from what was said before. */
+static void amount_said(struct summary *summary, const char *separator, int64_t count, const char *what)
+{
+    struct words words;
+    formatted(summary, COLOUR_NONE, "%s%s %s%s", separator, number_said(&words, count), what, ending(count));
+}
+
 static void findings_counted(struct summary *summary)
 {
     int64_t others = summary->errors - summary->leaks;
 
     if (summary->leaks > 0)
-        formatted(summary, COLOUR_NONE, "%" PRId64 " leak%s", summary->leaks, ending(summary->leaks));
+        amount_said(summary, "", summary->leaks, "leak");
     if (others > 0)
-        formatted(summary, COLOUR_NONE, "%s%" PRId64 " error%s", summary->leaks > 0 ? " and " : "", others,
-                  ending(others));
+        amount_said(summary, summary->leaks > 0 ? " and " : "", others, "error");
     if (summary->errors > 0)
         formatted(summary, COLOUR_NONE, " in your code");
     if (summary->warnings > 0)
-        formatted(summary, COLOUR_NONE, "%s%" PRId64 " warning%s", summary->errors > 0 ? ", " : "", summary->warnings,
-                  ending(summary->warnings));
+        amount_said(summary, summary->errors > 0 ? ", " : "", summary->warnings, "warning");
     if (summary->errors + summary->warnings == 0)
-        formatted(summary, COLOUR_NONE, "%" PRId64 " note%s", summary->notes, ending(summary->notes));
+        amount_said(summary, "", summary->notes, "note");
 }
 
 static void undecided_counted(struct summary *summary)
