@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unclosed/unclosed.h>
 
+#include "bare.h"
 #include "report.h"
 
 const char *argp_program_version = "unclosed " UNCLOSED_VERSION;
@@ -17,6 +18,7 @@ static const struct command {
     {"run", "unclosed run", command_run},
     {"report", "unclosed report", command_report},
     {"explain", "unclosed explain", command_explain},
+    {"bare", "unclosed bare", command_bare},      /* run by the shim when nobody runs `run`; see libunclosed(7) */
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 

@@ -126,7 +126,9 @@ bool storage_added(uint64_t offset, uint64_t size)
         }
         int error = granules_populated(&shim.trace, granule, 1);
         if (error) {
-            if (atomic_fetch_add(&shim.trace.header->losses[LOSS_SPACE], 1) == 0)
+            static _Atomic uint32_t told;
+            lost(LOSS_SPACE);
+            if (atomic_load(shim.life) == LIFE_ON && !atomic_exchange(&told, 1))
                 said("the trace cannot grow, what is opened from now on may be missing in the report:", shim.trace_path,
                      error == EFAULT ? ENOSPC : error);
             return false;
