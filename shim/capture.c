@@ -41,8 +41,8 @@ struct position {
     struct stack_evidence *evidence;
     uintptr_t stack_pointer;
     uintptr_t frame_pointer;
-    uintptr_t frame_pointer_saved_at;   /* 0: frame_pointer is its value */
-    bool frame_pointer_is_callers;      /* never saved so far */
+    uintptr_t frame_pointer_saved_at; /* 0: frame_pointer is its value */
+    bool frame_pointer_is_callers;    /* never saved so far */
 };
 
 READS_THE_STACK static inline uintptr_t word_read(struct position *at, uintptr_t address)
@@ -109,8 +109,11 @@ static enum walked walk_ended(struct native_stack *stack, enum frame_kind outerm
 static enum walked stack_walked_by_rules(const struct caller *from, unsigned depth_limit, struct native_stack *stack,
                                          struct stack_evidence *evidence)
 {
-    struct position at = {.from = from, .evidence = evidence, .stack_pointer = from->stack_pointer,
-                          .frame_pointer = from->frame_pointer, .frame_pointer_is_callers = true};
+    struct position at = {.from = from,
+                          .evidence = evidence,
+                          .stack_pointer = from->stack_pointer,
+                          .frame_pointer = from->frame_pointer,
+                          .frame_pointer_is_callers = true};
     uintptr_t pc = from->return_address;
     while (stack->count < depth_limit) {
         stack->pc[stack->count++] = pc;
@@ -176,7 +179,8 @@ __attribute__((noinline)) static uint32_t stack_captured_anew(const struct calle
 uint32_t capture_stack(const struct caller *from, unsigned depth_limit, uint64_t epoch, stack_interner *intern,
                        void *context)
 {
-    struct memo_terms terms = {.epoch = epoch, .depth_limit = depth_limit < CAPTURE_DEPTH_MAX ? depth_limit : CAPTURE_DEPTH_MAX,
+    struct memo_terms terms = {.epoch = epoch,
+                               .depth_limit = depth_limit < CAPTURE_DEPTH_MAX ? depth_limit : CAPTURE_DEPTH_MAX,
                                .forgotten = memo_forgotten_count()};
     uint32_t id = stack_remembered(from, &terms);
     return id ? id : stack_captured_anew(from, &terms, intern, context);
@@ -197,7 +201,8 @@ void capture_started(void)
     struct walk libunwind = walk_begun(&by_libunwind, CAPTURE_DEPTH_MAX);
     unwinder_libgcc.walk(&from, &libgcc);
     unwinder_libunwind.walk(&from, &libunwind);
-    bool agree = libunwind.end != WALK_FAILED && libunwind.end == libgcc.end && is_same_stack(&by_libunwind, &by_libgcc);
+    bool agree =
+        libunwind.end != WALK_FAILED && libunwind.end == libgcc.end && is_same_stack(&by_libunwind, &by_libgcc);
     atomic_store(&chosen, agree ? &unwinder_libunwind : &unwinder_libgcc);
 }
 

@@ -28,7 +28,7 @@ enum { CAPTURE_DEPTH_MAX = 256 };
 /* The machine's state just after a function has returned into its caller. */
 struct caller {
     uintptr_t return_address;
-    uintptr_t stack_pointer;            /* the function's canonical frame address */
+    uintptr_t stack_pointer; /* the function's canonical frame address */
     uintptr_t frame_pointer;
 };
 
@@ -38,14 +38,15 @@ struct caller {
 
 static inline struct caller caller_of_frame(const uintptr_t *frame)
 {
-    return (struct caller){.return_address = frame[1], .stack_pointer = (uintptr_t)(frame + 2), .frame_pointer = frame[0]};
+    return (struct caller){
+        .return_address = frame[1], .stack_pointer = (uintptr_t)(frame + 2), .frame_pointer = frame[0]};
 }
 
 /* Innermost frame first. pc[0] is caller.return_address. */
 struct native_stack {
     unsigned count;
-    bool truncated;                     /* outer frames are missing: depth limit, or no way to go on */
-    uint64_t interrupted[CAPTURE_DEPTH_MAX / 64];   /* bit i: pc[i] is the instruction that a signal interrupted, else a
+    bool truncated;                               /* outer frames are missing: depth limit, or no way to go on */
+    uint64_t interrupted[CAPTURE_DEPTH_MAX / 64]; /* bit i: pc[i] is the instruction that a signal interrupted, else a
                                                      * return address, of which the call is the byte before */
     uintptr_t pc[CAPTURE_DEPTH_MAX];
 };

@@ -40,8 +40,11 @@ static int object_compared(struct dl_phdr_info *info, size_t size, void *context
     }
     if (!holds_address)
         return 0;
-    *search->object = (struct loaded_object){.name = info->dlpi_name, .bias = info->dlpi_addr, .headers = info->dlpi_phdr,
-                                             .header_count = info->dlpi_phnum, .eh_frame_hdr = eh_frame_hdr};
+    *search->object = (struct loaded_object){.name = info->dlpi_name,
+                                             .bias = info->dlpi_addr,
+                                             .headers = info->dlpi_phdr,
+                                             .header_count = info->dlpi_phnum,
+                                             .eh_frame_hdr = eh_frame_hdr};
     return 1;
 }
 
@@ -53,8 +56,8 @@ static bool object_found_without_lock(uintptr_t address, struct loaded_object *o
     struct dl_find_object found;
     if (_dl_find_object((void *)address, &found) != 0)
         return false;
-    *object = (struct loaded_object){.name = found.dlfo_link_map->l_name, .bias = found.dlfo_link_map->l_addr,
-                                     .eh_frame_hdr = found.dlfo_eh_frame};
+    *object = (struct loaded_object){
+        .name = found.dlfo_link_map->l_name, .bias = found.dlfo_link_map->l_addr, .eh_frame_hdr = found.dlfo_eh_frame};
     const ElfW(Ehdr) *elf = found.dlfo_map_start;
     if (memcmp(elf->e_ident, ELFMAG, SELFMAG) == 0) {
         object->headers = (const void *)((const char *)elf + elf->e_phoff);
@@ -79,7 +82,7 @@ bool loaded_object_found(uintptr_t address, struct loaded_object *object)
 /* --- reading bytes -------------------------------------------------------------------------------------------------- */
 
 struct bytes {
-    const uint8_t *at, *end;            /* at == NULL: something was not as expected */
+    const uint8_t *at, *end; /* at == NULL: something was not as expected */
 };
 
 static uint64_t number_read(struct bytes *from, unsigned size)
@@ -89,7 +92,7 @@ static uint64_t number_read(struct bytes *from, unsigned size)
         from->at = NULL;
         return 0;
     }
-    memcpy(&number, from->at, size);    /* little-endian machines only, so far */
+    memcpy(&number, from->at, size); /* little-endian machines only, so far */
     from->at += size;
     return number;
 }
@@ -131,15 +134,16 @@ static void bytes_skipped(struct bytes *from, uint64_t count)
 /* DW_EH_PE_*: the low four bits say how a pointer is stored; 0 for a size that depends on its value. */
 static unsigned pointer_size(uint8_t encoding)
 {
-    static const uint8_t sizes[16] = {[0x0] = sizeof(void *), [0x2] = 2, [0x3] = 4, [0x4] = 8, [0xa] = 2, [0xb] = 4, [0xc] = 8};
+    static const uint8_t sizes[16] = {
+        [0x0] = sizeof(void *), [0x2] = 2, [0x3] = 4, [0x4] = 8, [0xa] = 2, [0xb] = 4, [0xc] = 8};
     return sizes[encoding & 0xf];
 }
 
 /* --- finding the entry of a function (FDE) and its common part (CIE) -------------------------------------------------- */
 
 struct entry {
-    struct bytes common_program, program;   /* call frame instructions of CIE and FDE */
-    uintptr_t begin;                        /* of the function */
+    struct bytes common_program, program; /* call frame instructions of CIE and FDE */
+    uintptr_t begin;                      /* of the function */
     uint64_t code_alignment;
     int64_t data_alignment;
     bool is_signal_frame;
@@ -224,12 +228,13 @@ static enum entry_found fde_read(const uint8_t *record, uintptr_t begin, uintptr
 }
 
 struct search_row {
-    int32_t function, fde;              /* both relative to the .eh_frame_hdr */
+    int32_t function, fde; /* both relative to the .eh_frame_hdr */
 };
 
 static enum entry_found entry_found(const uint8_t *eh_frame_hdr, uintptr_t instruction, struct entry *entry)
 {
-    static const uint8_t usual[4] = {1 /* version */, 0x1b /* pcrel sdata4 */, 0x03 /* udata4 */, 0x3b /* datarel sdata4 */};
+    static const uint8_t usual[4] = {1 /* version */, 0x1b /* pcrel sdata4 */, 0x03 /* udata4 */,
+                                     0x3b /* datarel sdata4 */};
     uint32_t high, low = 0;
     if (memcmp(eh_frame_hdr, usual, sizeof usual) != 0)
         return ENTRY_NONE;
@@ -246,7 +251,8 @@ static enum entry_found entry_found(const uint8_t *eh_frame_hdr, uintptr_t instr
     if (low == 0)
         return ENTRY_NONE;
     const struct search_row *row = &rows[low - 1];
-    return fde_read(eh_frame_hdr + row->fde, (uintptr_t)eh_frame_hdr + (uintptr_t)(intptr_t)row->function, instruction, entry);
+    return fde_read(eh_frame_hdr + row->fde, (uintptr_t)eh_frame_hdr + (uintptr_t)(intptr_t)row->function, instruction,
+                    entry);
 }
 
 /* --- call frame instructions ------------------------------------------------------------------------------------------ */
@@ -255,22 +261,22 @@ enum saved { SAVED_NOT, SAVED_AT_OFFSET, SAVED_UNDEFINED, SAVED_BY_EXPRESSION, S
 
 struct location {
     enum saved how;
-    int64_t offset;                     /* from the cfa */
-    struct bytes expression;            /* that computes the address */
+    int64_t offset;          /* from the cfa */
+    struct bytes expression; /* that computes the address */
 };
 
 struct row {
     uint64_t cfa_register;
     int64_t cfa_offset;
-    struct bytes cfa_expression;        /* at != NULL: instead of register + offset */
+    struct bytes cfa_expression; /* at != NULL: instead of register + offset */
     struct location frame_pointer, stack_pointer, return_address;
 };
 
-enum { REMEMBERED_ROWS = 6 };           /* compilers nest them one deep */
+enum { REMEMBERED_ROWS = 6 }; /* compilers nest them one deep */
 
 struct interpreter {
     const struct entry *entry;
-    uintptr_t place, wanted;            /* rows are for addresses from place on; the one wanted holds `wanted` */
+    uintptr_t place, wanted; /* rows are for addresses from place on; the one wanted holds `wanted` */
     struct row row, initial, remembered[REMEMBERED_ROWS];
     unsigned remembered_count;
     bool is_strange;
@@ -279,10 +285,14 @@ struct interpreter {
 static struct location *location_of(struct row *row, uint64_t dwarf_register)
 {
     switch (dwarf_register) {
-    case DWARF_FRAME_POINTER: return &row->frame_pointer;
-    case DWARF_STACK_POINTER: return &row->stack_pointer;
-    case DWARF_RETURN_ADDRESS: return &row->return_address;
-    default: return NULL;
+    case DWARF_FRAME_POINTER:
+        return &row->frame_pointer;
+    case DWARF_STACK_POINTER:
+        return &row->stack_pointer;
+    case DWARF_RETURN_ADDRESS:
+        return &row->return_address;
+    default:
+        return NULL;
     }
 }
 
@@ -339,58 +349,139 @@ static void row_recalled(struct interpreter *in)
         in->is_strange = true;
 }
 
-/* The instructions that are a whole byte; those with an operand in the low six bits are in instruction_obeyed(). */
+/* DWARF 5, table 7.29, and what GNU tools add. The first three keep an operand in their low six bits. */
+enum {
+    ADVANCE_LOC = 0x40,
+    OFFSET = 0x80,
+    RESTORE = 0xc0,
+    NOP = 0x00,
+    ADVANCE_LOC1 = 0x02,
+    ADVANCE_LOC2 = 0x03,
+    ADVANCE_LOC4 = 0x04,
+    OFFSET_EXTENDED = 0x05,
+    RESTORE_EXTENDED = 0x06,
+    UNDEFINED = 0x07,
+    SAME_VALUE = 0x08,
+    REGISTER = 0x09,
+    REMEMBER_STATE = 0x0a,
+    RESTORE_STATE = 0x0b,
+    DEF_CFA = 0x0c,
+    DEF_CFA_REGISTER = 0x0d,
+    DEF_CFA_OFFSET = 0x0e,
+    DEF_CFA_EXPRESSION = 0x0f,
+    EXPRESSION = 0x10,
+    OFFSET_EXTENDED_SF = 0x11,
+    DEF_CFA_SF = 0x12,
+    DEF_CFA_OFFSET_SF = 0x13,
+    VAL_OFFSET = 0x14,
+    VAL_OFFSET_SF = 0x15,
+    VAL_EXPRESSION = 0x16,
+    GNU_ARGS_SIZE = 0x2e,
+};
+
+static void advanced(struct interpreter *in, uint64_t steps)
+{
+    in->place += steps * in->entry->code_alignment;
+}
+
+/* What concerns one register, whose number comes first. */
+static void register_instruction_obeyed(struct interpreter *in, uint8_t opcode, struct bytes *program)
+{
+    uint64_t number = unsigned_read(program);
+    switch (opcode) {
+    case OFFSET_EXTENDED:
+        saved_at(in, number, (int64_t)unsigned_read(program));
+        break;
+    case OFFSET_EXTENDED_SF:
+        saved_at(in, number, signed_read(program));
+        break;
+    case RESTORE_EXTENDED:
+        restored(in, number);
+        break;
+    case UNDEFINED:
+        register_set(in, number, (struct location){.how = SAVED_UNDEFINED});
+        break;
+    case SAME_VALUE:
+        register_set(in, number, (struct location){.how = SAVED_NOT});
+        break;
+    case EXPRESSION:
+        register_set(in, number, (struct location){.how = SAVED_BY_EXPRESSION, .expression = expression_read(program)});
+        break;
+    case VAL_EXPRESSION:
+        expression_read(program);
+        register_set(in, number, (struct location){.how = SAVED_OTHERWISE});
+        break;
+    case REGISTER:
+    case VAL_OFFSET:
+    case VAL_OFFSET_SF:
+        unsigned_read(program);
+        register_set(in, number, (struct location){.how = SAVED_OTHERWISE});
+        break;
+    default:
+        in->is_strange = true;
+    }
+}
+
 static void extended_instruction_obeyed(struct interpreter *in, uint8_t opcode, struct bytes *program)
 {
-    const int64_t data_alignment = in->entry->data_alignment;
-    const uint64_t code_alignment = in->entry->code_alignment;
     uint64_t number;
     switch (opcode) {
-    case 0x00: break;                                                                           /* nop */
-    case 0x02: in->place += number_read(program, 1) * code_alignment; break;                    /* advance_loc1 */
-    case 0x03: in->place += number_read(program, 2) * code_alignment; break;                    /* advance_loc2 */
-    case 0x04: in->place += number_read(program, 4) * code_alignment; break;                    /* advance_loc4 */
-    case 0x05: number = unsigned_read(program);                                                 /* offset_extended */
-               saved_at(in, number, (int64_t)unsigned_read(program)); break;
-    case 0x11: number = unsigned_read(program);                                                 /* offset_extended_sf */
-               saved_at(in, number, signed_read(program)); break;
-    case 0x06: restored(in, unsigned_read(program)); break;                                     /* restore_extended */
-    case 0x07: register_set(in, unsigned_read(program), (struct location){.how = SAVED_UNDEFINED}); break;
-    case 0x08: register_set(in, unsigned_read(program), (struct location){.how = SAVED_NOT}); break;
-    case 0x09:                                                                                  /* register */
-    case 0x14:                                                                                  /* val_offset */
-    case 0x15: number = unsigned_read(program);                                                 /* val_offset_sf */
-               register_set(in, number, (struct location){.how = SAVED_OTHERWISE});
-               leb128_read(program, false); break;
-    case 0x0a: row_remembered(in); break;                                                       /* remember_state */
-    case 0x0b: row_recalled(in); break;                                                         /* restore_state */
-    case 0x0c: number = unsigned_read(program);                                                 /* def_cfa */
-               cfa_set(in, number, (int64_t)unsigned_read(program)); break;
-    case 0x12: number = unsigned_read(program);                                                 /* def_cfa_sf */
-               cfa_set(in, number, signed_read(program) * data_alignment); break;
-    case 0x0d: cfa_set(in, unsigned_read(program), in->row.cfa_offset); break;                  /* def_cfa_register */
-    case 0x0e: in->row.cfa_offset = (int64_t)unsigned_read(program); break;                     /* def_cfa_offset */
-    case 0x13: in->row.cfa_offset = signed_read(program) * data_alignment; break;               /* def_cfa_offset_sf */
-    case 0x0f: in->row.cfa_expression = expression_read(program); break;                        /* def_cfa_expression */
-    case 0x10: number = unsigned_read(program);                                                 /* expression */
-               register_set(in, number,
-                            (struct location){.how = SAVED_BY_EXPRESSION, .expression = expression_read(program)});
-               break;
-    case 0x16: register_set(in, unsigned_read(program), (struct location){.how = SAVED_OTHERWISE});
-               expression_read(program); break;                                                 /* val_expression */
-    case 0x2e: unsigned_read(program); break;                                                   /* GNU_args_size */
-    default: in->is_strange = true;
+    case NOP:
+        break;
+    case ADVANCE_LOC1:
+    case ADVANCE_LOC2:
+    case ADVANCE_LOC4:
+        advanced(in, number_read(program, 1u << (opcode - ADVANCE_LOC1)));
+        break;
+    case REMEMBER_STATE:
+        row_remembered(in);
+        break;
+    case RESTORE_STATE:
+        row_recalled(in);
+        break;
+    case DEF_CFA:
+        number = unsigned_read(program);
+        cfa_set(in, number, (int64_t)unsigned_read(program));
+        break;
+    case DEF_CFA_SF:
+        number = unsigned_read(program);
+        cfa_set(in, number, signed_read(program) * in->entry->data_alignment);
+        break;
+    case DEF_CFA_REGISTER:
+        cfa_set(in, unsigned_read(program), in->row.cfa_offset);
+        break;
+    case DEF_CFA_OFFSET:
+        in->row.cfa_offset = (int64_t)unsigned_read(program);
+        break;
+    case DEF_CFA_OFFSET_SF:
+        in->row.cfa_offset = signed_read(program) * in->entry->data_alignment;
+        break;
+    case DEF_CFA_EXPRESSION:
+        in->row.cfa_expression = expression_read(program);
+        break;
+    case GNU_ARGS_SIZE:
+        unsigned_read(program);
+        break;
+    default:
+        register_instruction_obeyed(in, opcode, program);
     }
 }
 
 static void instruction_obeyed(struct interpreter *in, struct bytes *program)
 {
     uint8_t opcode = (uint8_t)number_read(program, 1), operand = opcode & 0x3f;
-    switch (opcode >> 6) {
-    case 1: in->place += operand * in->entry->code_alignment; break;                            /* advance_loc */
-    case 2: saved_at(in, operand, (int64_t)unsigned_read(program)); break;                      /* offset */
-    case 3: restored(in, operand); break;                                                       /* restore */
-    default: extended_instruction_obeyed(in, opcode, program);
+    switch (opcode & 0xc0) {
+    case ADVANCE_LOC:
+        advanced(in, operand);
+        break;
+    case OFFSET:
+        saved_at(in, operand, (int64_t)unsigned_read(program));
+        break;
+    case RESTORE:
+        restored(in, operand);
+        break;
+    default:
+        extended_instruction_obeyed(in, opcode, program);
     }
 }
 
@@ -451,8 +542,10 @@ static struct frame_rule rule_of_row(const struct row *row)
         return rule_of_kind(FRAME_DIFFICULT);
     int64_t saved = row->frame_pointer.how == SAVED_AT_OFFSET ? row->frame_pointer.offset : 0;
     int64_t words = row->return_address.offset / (int64_t)sizeof(uintptr_t);
-    struct frame_rule rule = {.cfa_offset = (int32_t)cfa_offset, .frame_pointer_offset = (int16_t)saved,
-                              .return_address_offset = (int8_t)words, .kind = (uint8_t)kind};
+    struct frame_rule rule = {.cfa_offset = (int32_t)cfa_offset,
+                              .frame_pointer_offset = (int16_t)saved,
+                              .return_address_offset = (int8_t)words,
+                              .kind = (uint8_t)kind};
     bool fits = rule.cfa_offset == cfa_offset && rule.frame_pointer_offset == saved &&
                 rule.return_address_offset * (int64_t)sizeof(uintptr_t) == row->return_address.offset &&
                 (row->frame_pointer.how != SAVED_AT_OFFSET || saved != 0);

@@ -17,22 +17,22 @@
 #include <stdint.h>
 
 enum frame_kind {
-    FRAME_UNKNOWN,                      /* not looked up yet */
-    FRAME_WITHOUT_TABLE,                /* generated code, assembly without CFI, garbage: nothing leads further out */
-    FRAME_OUTERMOST,                    /* return address undefined: _start, a thread's or a context's first function */
-    FRAME_BY_STACK_POINTER,             /* cfa = stack pointer + cfa_offset */
-    FRAME_BY_FRAME_POINTER,             /* cfa = frame pointer + cfa_offset */
-    FRAME_REALIGNED,                    /* cfa = word at (frame pointer + cfa_offset); saved frame pointer at frame pointer */
-    FRAME_OF_SIGNAL,                    /* the trampoline; the next frame outward was interrupted, it made no call */
-    FRAME_DIFFICULT,                    /* anything else: an unwinder's job */
+    FRAME_UNKNOWN,          /* not looked up yet */
+    FRAME_WITHOUT_TABLE,    /* generated code, assembly without CFI, garbage: nothing leads further out */
+    FRAME_OUTERMOST,        /* return address undefined: _start, a thread's or a context's first function */
+    FRAME_BY_STACK_POINTER, /* cfa = stack pointer + cfa_offset */
+    FRAME_BY_FRAME_POINTER, /* cfa = frame pointer + cfa_offset */
+    FRAME_REALIGNED,        /* cfa = word at (frame pointer + cfa_offset); saved frame pointer at frame pointer */
+    FRAME_OF_SIGNAL,        /* the trampoline; the next frame outward was interrupted, it made no call */
+    FRAME_DIFFICULT,        /* anything else: an unwinder's job */
 };
 
 /* One word, so that it is read and written at once. */
 struct frame_rule {
-    int32_t cfa_offset;                 /* bytes */
-    int16_t frame_pointer_offset;       /* bytes from the cfa; 0: not saved */
-    int8_t return_address_offset;       /* words from the cfa */
-    uint8_t kind;                       /* enum frame_kind */
+    int32_t cfa_offset;           /* bytes */
+    int16_t frame_pointer_offset; /* bytes from the cfa; 0: not saved */
+    int8_t return_address_offset; /* words from the cfa */
+    uint8_t kind;                 /* enum frame_kind */
 };
 _Static_assert(sizeof(struct frame_rule) == sizeof(uint64_t), "read and written at once");
 
@@ -45,8 +45,8 @@ void loader_lock_avoided(void);
 /* The loaded object that holds an address and has an .eh_frame_hdr. */
 struct loaded_object {
     const char *name;
-    uintptr_t bias;                     /* address in memory - address in the file */
-    const ElfW(Phdr) *headers;          /* NULL if they are not in memory */
+    uintptr_t bias;             /* address in memory - address in the file */
+    const ElfW(Phdr) * headers; /* NULL if they are not in memory */
     unsigned header_count;
     const uint8_t *eh_frame_hdr;
 };

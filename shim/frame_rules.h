@@ -18,8 +18,8 @@
 enum { FRAME_RULES_BITS = 15 };
 
 struct frame_rule_place {
-    _Atomic uintptr_t return_address;   /* 0: free */
-    _Atomic uint64_t rule;              /* struct frame_rule; 0: FRAME_UNKNOWN */
+    _Atomic uintptr_t return_address; /* 0: free */
+    _Atomic uint64_t rule;            /* struct frame_rule; 0: FRAME_UNKNOWN */
 };
 extern struct frame_rule_place frame_rules[1 << FRAME_RULES_BITS] __attribute__((visibility("hidden")));
 

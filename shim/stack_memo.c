@@ -9,7 +9,7 @@ enum { MEMO_SETS = 512, MEMO_WAYS = 2 };
 struct memory {
     uintptr_t return_address, stack_pointer, frame_pointer;
     struct memo_terms terms;
-    uint32_t id;                        /* 0: empty */
+    uint32_t id; /* 0: empty */
     uint32_t count;
     bool frame_pointer_used;
 };
@@ -55,7 +55,8 @@ READS_THE_STACK static bool evidence_holds(const struct memory *memory, const in
     return true;
 }
 
-static uint32_t id_of(const struct memo_set *set, unsigned way, const struct caller *from, const struct memo_terms *terms)
+static uint32_t id_of(const struct memo_set *set, unsigned way, const struct caller *from,
+                      const struct memo_terms *terms)
 {
     const struct memory *memory = &set->memories[way];
     bool applies = memory->id != 0 && is_same_place(memory, from) && is_same_terms(&memory->terms, terms) &&
@@ -83,8 +84,11 @@ void stack_memorized(const struct caller *from, const struct memo_terms *terms, 
         return;
     unsigned way = set->oldest;
     set->oldest = (uint8_t)((way + 1) % MEMO_WAYS);
-    set->memories[way] = (struct memory){.return_address = from->return_address, .stack_pointer = from->stack_pointer,
-                                         .frame_pointer = from->frame_pointer, .terms = *terms, .id = id,
+    set->memories[way] = (struct memory){.return_address = from->return_address,
+                                         .stack_pointer = from->stack_pointer,
+                                         .frame_pointer = from->frame_pointer,
+                                         .terms = *terms,
+                                         .id = id,
                                          .count = evidence->count,
                                          .frame_pointer_used = evidence->frame_pointer_used};
     memcpy(set->places[way], evidence->place, evidence->count * sizeof evidence->place[0]);

@@ -23,9 +23,9 @@ typedef uintptr_t __attribute__((may_alias)) stack_word;
 enum { STACK_EVIDENCE_MAX = 192 };
 
 struct stack_evidence {
-    uint32_t count;                     /* > STACK_EVIDENCE_MAX: too much to be remembered */
+    uint32_t count; /* > STACK_EVIDENCE_MAX: too much to be remembered */
     bool frame_pointer_used;
-    int32_t place[STACK_EVIDENCE_MAX];  /* words from the caller's stack pointer */
+    int32_t place[STACK_EVIDENCE_MAX]; /* words from the caller's stack pointer */
     uintptr_t value[STACK_EVIDENCE_MAX];
 };
 
@@ -47,7 +47,7 @@ static inline void evidence_added(struct stack_evidence *evidence, const struct 
 struct memo_terms {
     uint64_t epoch;
     uint32_t depth_limit;
-    uint32_t forgotten;                 /* memo_forgotten_count() from before the walk */
+    uint32_t forgotten; /* memo_forgotten_count() from before the walk */
 };
 uint32_t memo_forgotten_count(void);
 

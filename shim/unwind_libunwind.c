@@ -23,7 +23,9 @@ int unclosed_iterate_phdr(int (*callback)(struct dl_phdr_info *, size_t, void *)
     struct loaded_object object;
     if (!loaded_object_found(*address, &object) || !object.headers)
         return 0;
-    struct dl_phdr_info info = {.dlpi_name = object.name, .dlpi_addr = object.bias, .dlpi_phdr = object.headers,
+    struct dl_phdr_info info = {.dlpi_name = object.name,
+                                .dlpi_addr = object.bias,
+                                .dlpi_phdr = object.headers,
                                 .dlpi_phnum = (ElfW(Half))object.header_count};
     return callback(&info, sizeof info, data);
 }

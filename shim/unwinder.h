@@ -10,21 +10,21 @@
 #include "frame_rules.h"
 
 enum walk_end {
-    WALK_COMPLETE,                      /* the outermost frame says that it is the outermost */
-    WALK_TRUNCATED,                     /* depth limit, or an address without unwind tables */
-    WALK_FAILED,                        /* this unwinder could not go on; another one might */
+    WALK_COMPLETE,  /* the outermost frame says that it is the outermost */
+    WALK_TRUNCATED, /* depth limit, or an address without unwind tables */
+    WALK_FAILED,    /* this unwinder could not go on; another one might */
 };
 
 struct walk {
-    struct native_stack *stack;         /* of count 0 at the beginning */
+    struct native_stack *stack; /* of count 0 at the beginning */
     unsigned depth_limit;
-    enum walk_end end;                  /* WALK_FAILED until frame_added() knows better */
+    enum walk_end end; /* WALK_FAILED until frame_added() knows better */
 };
 
 struct unwinder {
     const char *name;
     void (*walk)(const struct caller *from, struct walk *walk);
-    void (*forget)(void);               /* drop every cache; NULL: has none */
+    void (*forget)(void); /* drop every cache; NULL: has none */
 };
 
 extern const struct unwinder unwinder_libunwind;

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* build: shim -fno-optimize-sibling-calls */
 /*
  * What one stack capture costs, against the unwinders themselves, on the same stack and interleaved with them.
  *
@@ -108,15 +109,15 @@ static void measured(void)
 typedef void level(int remaining);
 static level *const levels[];
 
-#define LEVEL(name, next, words, attributes)                                                                            \
-    __attribute__((noinline, attributes)) static void name(int remaining)                                               \
-    {                                                                                                                   \
-        volatile uintptr_t variables[words] = {(uintptr_t)remaining};                                                   \
-        if (remaining > 0)                                                                                              \
-            levels[next](remaining - 1);                                                                                \
-        else                                                                                                            \
-            measured();                                                                                                 \
-        result = (unsigned)variables[0];                                                                                \
+#define LEVEL(name, next, words, attributes)                              \
+    __attribute__((noinline, attributes)) static void name(int remaining) \
+    {                                                                     \
+        volatile uintptr_t variables[words] = {(uintptr_t)remaining};     \
+        if (remaining > 0)                                                \
+            levels[next](remaining - 1);                                  \
+        else                                                              \
+            measured();                                                   \
+        result = (unsigned)variables[0];                                  \
     }
 LEVEL(level_0, 1, 1, optimize("omit-frame-pointer"))
 LEVEL(level_1, 2, 9, optimize("no-omit-frame-pointer"))
@@ -130,7 +131,7 @@ static level *const levels[] = {level_0, level_1, level_2, level_3, level_4, lev
 
 int main(int count, char **arguments)
 {
-    enum { FRAMES_AROUND = 6 };         /* main and what calls it, measured and ns_per_call */
+    enum { FRAMES_AROUND = 6 }; /* main and what calls it, measured and ns_per_call */
     int depth = count > 1 ? atoi(arguments[1]) : 28;
     capture_started();
     printf("method: %s\n", capture_method());
