@@ -165,7 +165,7 @@ static bool trace_opened(void)
     if (shim.options.directory[0]) {
         if (!shim.options.run[0])
             raw_syscall3(SYS_mkdirat, AT_FDCWD, (long)shim.options.directory,
-                         raw_syscall0(SYS_geteuid) == 0 ? 01733 : 0700);
+                         0700);
         error = trace_created(&shim.trace, shim.trace_path, shim.options.maximum_size, shim.options.mode, &what);
     }
     if (error && !spare_taken()) {
@@ -278,7 +278,7 @@ void spares_reserved(void)
     if ((!shim.trace.base && copies_known(&library, 1) == 0) || atomic_exchange(&reserved, 1))
         return;                         /* no client library: su, sshd */
     if (!shim.options.run[0])
-        raw_syscall3(SYS_mkdirat, AT_FDCWD, (long)shim.options.directory, 01733);
+        raw_syscall3(SYS_mkdirat, AT_FDCWD, (long)shim.options.directory, 0700);
     long shared = raw_syscall6(SYS_mmap, 0, SPARE_COUNT * sizeof(struct trace_map), PROT_READ | PROT_WRITE,
                                MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared < 0 && shared > -4096)
