@@ -11,7 +11,7 @@
 #include "embedded.h"
 
 enum {
-    APPLICATION_ID = 0x756e636c,        /* "uncl", at byte 68 of every SQLite file */
+    APPLICATION_ID = 0x756e636c, /* "uncl", at byte 68 of every SQLite file */
     APPLICATION_ID_AT = 68,
     SCHEMA_VERSION = 1,
 };
@@ -169,8 +169,10 @@ static struct insert insert_made(sqlite3 *db, const char *verb, const char *tabl
     struct insert insert = {NULL, true};
     char *names = sqlite3_mprintf("%s", columns), *marks = sqlite3_mprintf("?"), *sql;
 
-    for (char *blank = names; marks && blank && (blank = strchr(blank, ' ')); marks = sqlite3_mprintf("%z,?", marks))
+    for (char *blank = names ? strchr(names, ' ') : NULL; blank; blank = strchr(blank, ' ')) {
         *blank = ',';
+        marks = sqlite3_mprintf("%z,?", marks);
+    }
     sql = sqlite3_mprintf("%s INTO %s(%s) VALUES(%s)", verb, table, names, marks);
     if (names && marks && sql)
         insert.statement = prepared(db, sql);

@@ -49,7 +49,7 @@ int64_t integer_selected(sqlite3 *db, const char *sql, int64_t otherwise);
 /* --- values -------------------------------------------------------------------------------------------------------- */
 
 struct value {
-    const char *text;           /* with VALUE_TEXT; must live until the row is in */
+    const char *text; /* with VALUE_TEXT; must live until the row is in */
     int64_t integer;
     enum { VALUE_NULL, VALUE_INTEGER, VALUE_TEXT } type;
 };
@@ -85,7 +85,7 @@ static inline struct value counted(uint64_t count)
 /* --- rows ------------------------------------------------------------------------------------------------------------- */
 
 struct insert {
-    sqlite3_stmt *statement;    /* NULL: it failed, or was finished */
+    sqlite3_stmt *statement; /* NULL: it failed, or was finished */
     bool failed;
 };
 
@@ -98,8 +98,8 @@ struct insert insert_unless_there_prepared(sqlite3 *db, const char *table, const
 /* One row; as many values as there are columns. */
 void row_inserted(struct insert *insert, const struct value *values, size_t count);
 
-#define INSERTED(insert, ...)                                                                                          \
-    row_inserted(insert, (const struct value[]){__VA_ARGS__},                                                          \
+#define INSERTED(insert, ...)                                 \
+    row_inserted(insert, (const struct value[]){__VA_ARGS__}, \
                  sizeof((const struct value[]){__VA_ARGS__}) / sizeof(struct value))
 
 /* Frees it; true if all rows went in. */

@@ -141,8 +141,8 @@ static void file_loaded(struct loading *loading, int directory, const char *name
         if (opening == TRACE_OPENED)
             trace_loaded(loading, &trace, file);
         else
-            unreadable_loaded(&(struct subject){
-                .loading = loading, .trace = &trace, .file = file, .process = ++loading->processes});
+            unreadable_loaded(
+                &(struct subject){.loading = loading, .trace = &trace, .file = file, .process = ++loading->processes});
         if (trace.warning[0])
             warned(name, trace.warning);
     }
@@ -219,8 +219,7 @@ static struct inserts inserts_prepared(sqlite3 *db)
         .hold_time = insert_prepared(db, "hold_time", "site bucket low_ns high_ns count"),
         .closed_handle = insert_prepared(
             db, "closed_handle", "process kind address generation site close_stack opened_at closed_at how target"),
-        .owner =
-            insert_prepared(db, "owner", "id process kind label parent began_at ended_at end_reason thread"),
+        .owner = insert_prepared(db, "owner", "id process kind label parent began_at ended_at end_reason thread"),
         .handle = insert_prepared(
             db, "handle",
             "id process site kind stack handles address generation copy opened_at last_used_at thread thread_name "
@@ -231,7 +230,8 @@ static struct inserts inserts_prepared(sqlite3 *db)
         .child = insert_prepared(db, "child", "root_site kind site handles"),
         .fact = insert_prepared(
             db, "fact",
-            "id process type kind site stack opened_stack close_stack begin_stack wrote handle_left unwinding tx_failed "
+            "id process type kind site stack opened_stack close_stack begin_stack wrote handle_left unwinding "
+            "tx_failed "
             "count first_at last_at opened_at closed_at thread target code function other_pid generation"),
         .incident = insert_prepared(
             db, "incident", "id process rule at waited_ns stack thread owner_label target message count last_at"),

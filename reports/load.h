@@ -11,8 +11,8 @@
 #include <sqlite3.h>
 #include <stddef.h>
 
-struct symbol_options;          /* reports/symbols.h */
-struct code_rules;              /* reports/place.h */
+struct symbol_options; /* reports/symbols.h */
+struct code_rules;     /* reports/place.h */
 
 struct load_options {
     /* Trace files, directories of them, or the directory of a `run` (the traces are in its traces/). In a directory

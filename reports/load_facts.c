@@ -39,13 +39,14 @@ static bool fact_visited(void *context, uint32_t number, const void *record)
     struct subject *subject = context;
     const struct trace_fact *fact = record;
     const struct loaded_site *site = site_loaded(subject, fact->site);
+    int64_t id = subject->loading->facts + 1;
 
     if (!number || fact->type == FACT_NONE || fact->type >= FACT_TYPE_COUNT) {
         subject->trace->damaged++;
         return true;
     }
-    INSERTED(&subject->loading->inserts.fact, integer(++subject->loading->facts), integer(subject->process),
-             text(fact_names[fact->type]), kind_value(subject, fact->kind), site_value(subject, fact->site),
+    INSERTED(&subject->loading->inserts.fact, integer(id), integer(subject->process), text(fact_names[fact->type]),
+             kind_value(subject, fact->kind), site_value(subject, fact->site),
              reference(stack_of(subject, fact->stack)), site ? reference(site->stack) : nothing(),
              reference(stack_of(subject, fact->close_stack)), reference(stack_of(subject, fact->begin_stack)),
              flag_value(fact, FACT_WROTE), flag_value(fact, FACT_HANDLE_LEFT), flag_value(fact, FACT_UNWINDING),
@@ -53,6 +54,7 @@ static bool fact_visited(void *context, uint32_t number, const void *record)
              moment(subject, fact->last), moment(subject, fact->opened), moment(subject, fact->closed),
              reference(fact->thread), trace_text_value(subject, fact->target), integer(fact->code),
              trace_text_value(subject, fact->function), reference(fact->other_pid), counted(fact->generation));
+    subject->loading->facts = id;
     fact_elsewhere_noted(subject->loading, subject->process, fact);
     return true;
 }
@@ -77,7 +79,7 @@ static void holder_loaded(struct subject *subject, int64_t incident, const struc
 
 struct incident_walk {
     struct subject *subject;
-    uint32_t next_holder;               /* holders belong to one incident each, in order: a bound for a hostile trace */
+    uint32_t next_holder; /* holders belong to one incident each, in order: a bound for a hostile trace */
 };
 
 static void holders_loaded(struct incident_walk *walk, int64_t id, const struct trace_incident *incident)
@@ -112,11 +114,11 @@ static bool incident_visited(void *context, uint32_t number, const void *record)
     int64_t id = ++subject->loading->incidents;
 
     (void)number;
-    INSERTED(&subject->loading->inserts.incident, integer(id), integer(subject->process),
-             text(rule ? rule : "unknown"), moment(subject, incident->at), counted(incident->waited),
-             reference(stack_of(subject, incident->stack)), reference(incident->thread),
-             text(owner_label(subject, incident->owner)), trace_text_value(subject, incident->target),
-             trace_text_value(subject, incident->text), counted(incident->count), moment(subject, incident->last));
+    INSERTED(&subject->loading->inserts.incident, integer(id), integer(subject->process), text(rule ? rule : "unknown"),
+             moment(subject, incident->at), counted(incident->waited), reference(stack_of(subject, incident->stack)),
+             reference(incident->thread), text(owner_label(subject, incident->owner)),
+             trace_text_value(subject, incident->target), trace_text_value(subject, incident->text),
+             counted(incident->count), moment(subject, incident->last));
     holders_loaded(walk, id, incident);
     return true;
 }

@@ -15,26 +15,26 @@
 #include "loading.h"
 
 enum {
-    EQUALS_IN_ROWS = 64,                /* this many equal handles still get a row each … */
-    PLENTY = 10000,                     /* … unless there are more handles than this */
-    THREADS_APART = 8,                  /* equal handles are kept apart by thread, for the first few threads */
-    DETAILS_MAX = 64,                   /* of one handle */
+    EQUALS_IN_ROWS = 64, /* this many equal handles still get a row each … */
+    PLENTY = 10000,      /* … unless there are more handles than this */
+    THREADS_APART = 8,   /* equal handles are kept apart by thread, for the first few threads */
+    DETAILS_MAX = 64,    /* of one handle */
 };
 #define NOWHERE UINT32_MAX
 #define BEING_WALKED (UINT32_MAX - 1)
 
 /* Handles that share a row. */
 struct folded_row {
-    uint32_t first;                     /* number that the row's id comes from */
+    uint32_t first; /* number that the row's id comes from */
     uint32_t thread;
-    uint32_t next;                      /* row of an equal one in another thread, counted from 1; 0: none */
-    uint32_t oldest_place;            /* place in the survey of the oldest */
-    uint64_t handles;                   /* found again when the rows were made */
+    uint32_t next;         /* row of an equal one in another thread, counted from 1; 0: none */
+    uint32_t oldest_place; /* place in the survey of the oldest */
+    uint64_t handles;      /* found again when the rows were made */
     struct trace_handle oldest;
 };
 
-struct group {                          /* equal handles */
-    uint32_t handles, row, rows;        /* row: the first, counted from 1 */
+struct group {                   /* equal handles */
+    uint32_t handles, row, rows; /* row: the first, counted from 1 */
 };
 
 struct folding {
@@ -44,7 +44,7 @@ struct folding {
     size_t group_count;
     struct folded_row *rows;
     size_t row_count;
-    size_t at;                          /* place in the survey while the table is read again */
+    size_t at; /* place in the survey while the table is read again */
 };
 
 /* --- owners ---------------------------------------------------------------------------------------------------------------- */
@@ -72,8 +72,8 @@ static bool owner_visited(void *context, uint32_t number, const void *record)
         number, owner->ended, mixed(text_hashed(MAP_SEED, label), (uint64_t)owner->kind << 1 | (owner->ended != 0))};
     INSERTED(&subject->loading->inserts.owner, integer(subject->owner_base + number), integer(subject->process),
              text(kind), text(label), owner->parent ? integer(subject->owner_base + owner->parent) : nothing(),
-             moment(subject, owner->began), moment(subject, owner->ended),
-             trace_text_value(subject, owner->end_reason), reference(owner->thread));
+             moment(subject, owner->began), moment(subject, owner->ended), trace_text_value(subject, owner->end_reason),
+             reference(owner->thread));
     return true;
 }
 
@@ -113,7 +113,7 @@ static unsigned age_class(const struct subject *subject, uint64_t since)
     unsigned class = 0;
 
     while (class < sizeof(seconds) / sizeof(seconds[0]) && age >= seconds[class])
-        class++;
+        class ++;
     return class;
 }
 
@@ -363,10 +363,10 @@ static void handle_loaded(struct folding *folding, const struct surveyed_handle 
              integer(site_id(subject, root)), text(reference_name(root->reference)), integer(root != surveyed),
              owner ? integer(subject->owner_base + owner->number) : nothing(),
              owner ? moment(subject, owner->ended) : nothing(), flag_value(handle, HANDLE_FAILED_OPEN),
-             reference(handle->failed_code), flag_value(handle, HANDLE_ZOMBIE),
-             flag_value(handle, HANDLE_CLOSE_FAILED), reference(stack_of(subject, handle->close_stack)),
-             reference(handle->close_result), flag_value(handle, HANDLE_IGNORED),
-             flag_value(handle, HANDLE_CONNECTING), flag_value(handle, HANDLE_IN_TRANSACTION),
+             reference(handle->failed_code), flag_value(handle, HANDLE_ZOMBIE), flag_value(handle, HANDLE_CLOSE_FAILED),
+             reference(stack_of(subject, handle->close_stack)), reference(handle->close_result),
+             flag_value(handle, HANDLE_IGNORED), flag_value(handle, HANDLE_CONNECTING),
+             flag_value(handle, HANDLE_IN_TRANSACTION),
              transaction ? reference(opening_stack(subject, transaction)) : nothing(),
              transaction ? moment(subject, transaction->opened) : nothing(),
              integer(surveyed->wrote || (transaction && transaction->wrote)), text(reference_name(surveyed->reference)),
@@ -422,31 +422,44 @@ struct children {
     uint64_t handles;
 };
 
+struct families {
+    struct map places;
+    struct children *list;
+    size_t count;
+};
+
+static struct children *children_of(struct families *families, const struct subject *subject,
+                                    const struct surveyed_handle *root, const struct surveyed_handle *handle)
+{
+    uint64_t key = mixed(mixed(root->site, handle->site), (uint64_t)root->kind << 16 | handle->kind);
+    uint64_t place = map_value(&families->places, key);
+
+    if (!place) {
+        ROOM_FOR_ONE(families->list, families->count);
+        families->list[families->count++] =
+            (struct children){site_id(subject, root), site_id(subject, handle), handle->kind, 0};
+        place = families->count;
+        map_set(&families->places, key, place);
+    }
+    return &families->list[place - 1];
+}
+
 static void children_loaded(struct subject *subject)
 {
-    struct map places = {0};
-    struct children *list = NULL;
-    size_t count = 0;
+    struct families families = {0};
 
     for (size_t i = 0; i < subject->handle_count; i++) {
         const struct surveyed_handle *handle = &subject->handles[i], *root = root_of(subject, handle);
-        uint64_t key = mixed(mixed(root->site, handle->site), (uint64_t)root->kind << 16 | handle->kind), place;
-
-        if (root == handle)
-            continue;
-        place = map_value(&places, key);
-        if (!place) {
-            ROOM_FOR_ONE(list, count);
-            list[count++] = (struct children){site_id(subject, root), site_id(subject, handle), handle->kind, 0};
-            map_set(&places, key, place = count);
-        }
-        list[place - 1].handles++;
+        if (root != handle)
+            children_of(&families, subject, root, handle)->handles++;
     }
-    for (size_t i = 0; i < count; i++)
-        INSERTED(&subject->loading->inserts.child, integer(list[i].root_site), kind_value(subject, list[i].kind),
-                 integer(list[i].site), counted(list[i].handles));
-    map_freed(&places);
-    free(list);
+    for (size_t i = 0; i < families.count; i++) {
+        const struct children *children = &families.list[i];
+        INSERTED(&subject->loading->inserts.child, integer(children->root_site), kind_value(subject, children->kind),
+                 integer(children->site), counted(children->handles));
+    }
+    map_freed(&families.places);
+    free(families.list);
 }
 
 void handles_loaded(struct subject *subject)

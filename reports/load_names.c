@@ -14,6 +14,8 @@
 #include "place.h"
 #include "symbols.h"
 
+enum { LEVELS_AT_FIRST = 256 }; /* of a stack; room for more is made */
+
 /* One function at a place; several where calls are inlined. Texts belong to `symbols` or `stacks`. */
 struct level {
     const char *function, *linkage_name, *file, *module;
@@ -24,16 +26,16 @@ struct level {
 };
 
 struct named_frame {
-    size_t first, count;                /* in naming->levels */
+    size_t first, count; /* in naming->levels */
 };
 
 struct naming {
     struct loading *loading;
     struct symbols *symbols;
-    struct level *levels;               /* of all frames */
+    struct level *levels; /* of all frames */
     size_t level_count;
-    struct named_frame *frames;         /* by frame id - 1 */
-    const struct level **whole;         /* the levels of the stack at hand, innermost first */
+    struct named_frame *frames; /* by frame id - 1 */
+    size_t *whole;              /* places in `levels` of the stack at hand, innermost first */
     enum code_owner *owners;
     size_t whole_count, whole_room;
     struct insert module, frame, symbol, stack, stack_frame;
@@ -55,11 +57,11 @@ static void native_named(struct naming *naming, const struct frame *frame)
                                  frame->type == FRAME_NATIVE, found, SYMBOL_FRAMES_MAX);
 
     for (const struct symbol_frame *symbol = found; symbol < found + count; symbol++)
-        level_added(naming, (struct level){symbol->function, symbol->linkage_name, symbol->file, module->path,
-                                           symbol->line, symbol->column,
-                                           code_owner_of(naming->loading->options->code, module->path, symbol->file,
-                                                         CODE_C),
-                                           CODE_C, symbol->inlined});
+        level_added(naming,
+                    (struct level){symbol->function, symbol->linkage_name, symbol->file, module->path, symbol->line,
+                                   symbol->column,
+                                   code_owner_of(naming->loading->options->code, module->path, symbol->file, CODE_C),
+                                   CODE_C, symbol->inlined});
 }
 
 /* The line of an instruction. The interpreters' line tables (code->line_table) are not read yet: where the function
@@ -110,9 +112,9 @@ static void frame_named(struct naming *naming, const struct frame *frame)
 
 static const char *frame_type_name(enum trace_frame_type type)
 {
-    static const char *const names[] = {[FRAME_NATIVE] = "native",       [FRAME_NATIVE_EXACT] = "native",
-                                        [FRAME_UNKNOWN] = "unknown",     [FRAME_PYTHON] = "python",
-                                        [FRAME_TRUNCATED] = "truncated", [FRAME_OTHER] = "other"};
+    static const char *const names[] = {
+        [FRAME_NATIVE] = "native", [FRAME_NATIVE_EXACT] = "native", [FRAME_UNKNOWN] = "unknown",
+        [FRAME_PYTHON] = "python", [FRAME_TRUNCATED] = "truncated", [FRAME_OTHER] = "other"};
 
     return names[type];
 }
@@ -176,8 +178,14 @@ static void modules_written(struct naming *naming)
 
 static bool is_start_up(const char *function)
 {
-    static const char *const names[] = {"_start",  "__libc_start_main", "__libc_start_main_impl", "__libc_start_call_main",
-                                        "clone",   "__clone",           "clone3",                 "__clone3",
+    static const char *const names[] = {"_start",
+                                        "__libc_start_main",
+                                        "__libc_start_main_impl",
+                                        "__libc_start_call_main",
+                                        "clone",
+                                        "__clone",
+                                        "clone3",
+                                        "__clone3",
                                         "start_thread"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
@@ -225,7 +233,7 @@ static bool stack_hashed(const struct naming *naming, bool driver_too, uint64_t 
 
     *hash = MAP_SEED;
     for (size_t i = 0; i < naming->whole_count; i++) {
-        const struct level *level = naming->whole[i];
+        const struct level *level = &naming->levels[naming->whole[i]];
 
         if (level->owner == CODE_DRIVER && !driver_too)
             continue;
@@ -242,14 +250,14 @@ static bool stack_hashed(const struct naming *naming, bool driver_too, uint64_t 
 
 /* --- stacks ------------------------------------------------------------------------------------------------------------------ */
 
-static void whole_extended(struct naming *naming, const struct level *level)
+static void whole_extended(struct naming *naming, size_t level)
 {
     if (naming->whole_count == naming->whole_room) {
-        naming->whole_room = naming->whole_room ? naming->whole_room * 2 : 256;
+        naming->whole_room *= 2;
         naming->whole = memory_resized(naming->whole, naming->whole_room, sizeof(*naming->whole));
         naming->owners = memory_resized(naming->owners, naming->whole_room, sizeof(*naming->owners));
     }
-    naming->owners[naming->whole_count] = level->owner;
+    naming->owners[naming->whole_count] = naming->levels[level].owner;
     naming->whole[naming->whole_count++] = level;
 }
 
@@ -259,7 +267,7 @@ static void stack_gathered(struct naming *naming, struct stack stack)
     for (size_t position = 0; position < stack.depth; position++) {
         const struct named_frame *named = &naming->frames[stack.frames[position] - 1];
         for (size_t i = 0; i < named->count; i++)
-            whole_extended(naming, &naming->levels[named->first + i]);
+            whole_extended(naming, named->first + i);
     }
 }
 
@@ -278,7 +286,7 @@ static void stack_written(struct naming *naming, size_t id)
     uint64_t hash;
 
     stack_gathered(naming, stack);
-    where = naming->whole[place_found(naming->owners, naming->whole_count)];
+    where = &naming->levels[naming->whole[place_found(naming->owners, naming->whole_count)]];
     if (!stack_hashed(naming, false, &hash))
         stack_hashed(naming, true, &hash);
     snprintf(fingerprint, sizeof(fingerprint), "%016llx", (unsigned long long)hash);
@@ -296,6 +304,10 @@ bool names_loaded(struct loading *loading)
     struct naming naming = {
         .loading = loading,
         .symbols = symbols_opened(loading->options->symbols),
+        .levels = memory(sizeof(*naming.levels)),
+        .whole = memory(LEVELS_AT_FIRST * sizeof(*naming.whole)),
+        .owners = memory(LEVELS_AT_FIRST * sizeof(*naming.owners)),
+        .whole_room = LEVELS_AT_FIRST,
         .module = insert_prepared(loading->db, "module", "id path build_id state"),
         .frame = insert_prepared(loading->db, "frame", "id type module offset entry"),
         .symbol = insert_prepared(loading->db, "symbol",

@@ -16,21 +16,11 @@ static const struct {
 };
 
 static const char *const loss_names[] = {
-    [LOSS_HANDLES] = "handles",
-    [LOSS_SITES] = "sites",
-    [LOSS_STACKS] = "stacks",
-    [LOSS_FRAMES] = "frames",
-    [LOSS_MODULES] = "modules",
-    [LOSS_STRINGS] = "strings",
-    [LOSS_FACTS] = "facts",
-    [LOSS_OWNERS] = "owners",
-    [LOSS_DETAILS] = "details",
-    [LOSS_INCIDENTS] = "incidents",
-    [LOSS_SPACE] = "space",
-    [LOSS_BEFORE_START] = "before-start",
-    [LOSS_REENTERED] = "reentered",
-    [LOSS_UNRESOLVED] = "unresolved",
-    [LOSS_SEALED] = "sealed",
+    [LOSS_HANDLES] = "handles",     [LOSS_SITES] = "sites",           [LOSS_STACKS] = "stacks",
+    [LOSS_FRAMES] = "frames",       [LOSS_MODULES] = "modules",       [LOSS_STRINGS] = "strings",
+    [LOSS_FACTS] = "facts",         [LOSS_OWNERS] = "owners",         [LOSS_DETAILS] = "details",
+    [LOSS_INCIDENTS] = "incidents", [LOSS_SPACE] = "space",           [LOSS_BEFORE_START] = "before-start",
+    [LOSS_REENTERED] = "reentered", [LOSS_UNRESOLVED] = "unresolved", [LOSS_SEALED] = "sealed",
 };
 enum { LOSS_NAMES = sizeof(loss_names) / sizeof(loss_names[0]) };
 
@@ -40,7 +30,8 @@ void kinds_loaded(struct loading *loading)
 {
     for (unsigned kind = KIND_NONE + 1; kind < KIND_BUILT_IN_COUNT; kind++)
         INSERTED(&loading->inserts.kind, text(built_in[kind].name), text(built_in[kind].noun),
-                 text(built_in[kind].plural), built_in[kind].parent ? text(built_in[built_in[kind].parent].name) : nothing(),
+                 text(built_in[kind].plural),
+                 built_in[kind].parent ? text(built_in[built_in[kind].parent].name) : nothing(),
                  integer(built_in[kind].traits & KIND_CHEAP ? 1 : 0));
 }
 
@@ -155,7 +146,8 @@ static struct value scan_reason(const struct subject *subject)
         return text("the search for references gave up");
     switch ((enum trace_end)process->end) {
     case END_NONE:
-        return text(subject->presence == PRESENCE_RUNNING ? "it is still running" : "it was killed before its exit began");
+        return text(subject->presence == PRESENCE_RUNNING ? "it is still running"
+                                                          : "it was killed before its exit began");
     case END_IMMEDIATE:
         return text("it ended by _exit");
     case END_QUICK:
@@ -200,8 +192,8 @@ void unreadable_loaded(struct subject *subject)
     snprintf(reason, sizeof(reason), "its trace %.100s: %s", subject->file, subject->trace->warning);
     INSERTED(&subject->loading->inserts.process, integer(subject->process), text(subject->file), integer(0), nothing(),
              nothing(), nothing(), nothing(), nothing(), nothing(), nothing(), nothing(), nothing(), text("unknown"),
-             nothing(), text("unknown"), text("not-run"), text("its trace cannot be read"), nothing(), nothing(), nothing(),
-             integer(0), integer(0), integer(0), integer(0), integer(0), text(reason), integer(0),
+             nothing(), text("unknown"), text("not-run"), text("its trace cannot be read"), nothing(), nothing(),
+             nothing(), integer(0), integer(0), integer(0), integer(0), integer(0), text(reason), integer(0),
              text(subject->trace->warning));
 }
 

@@ -25,8 +25,8 @@ static void hold_times_loaded(struct subject *subject, int64_t id, const struct 
 {
     for (unsigned bucket = 0; bucket < TRACE_HOLD_BUCKETS; bucket++)
         if (site->held[bucket])
-            INSERTED(&subject->loading->inserts.hold_time, integer(id), integer(bucket),
-                     integer(bucket_low(bucket)), integer(bucket_high(bucket)), counted(site->held[bucket]));
+            INSERTED(&subject->loading->inserts.hold_time, integer(id), integer(bucket), integer(bucket_low(bucket)),
+                     integer(bucket_high(bucket)), counted(site->held[bucket]));
 }
 
 /* The hold time that `share` of the closed handles did not exceed, evenly spread inside a bucket. */

@@ -35,7 +35,7 @@ struct inserts {
 struct fact_elsewhere {
     int64_t id, process;
     int32_t pid;
-    uint32_t site;                      /* in that process's trace */
+    uint32_t site; /* in that process's trace */
 };
 
 struct loading {
@@ -46,31 +46,31 @@ struct loading {
     struct images images;
     struct fact_elsewhere *elsewhere;
     size_t elsewhere_count;
-    struct map files;                   /* device and inode of those that were read: none is read twice */
-    int64_t processes, sites, handles, owners, facts, incidents;    /* ids given out so far */
-    unsigned loaded, refused;           /* traces that gave a row; paths that gave nothing */
-    int64_t now;                        /* ns since 1970 */
+    struct map files; /* device and inode of those that were read: none is read twice */
+    int64_t processes, sites, handles, owners, facts, incidents; /* ids given out so far */
+    unsigned loaded, refused;                                    /* traces that gave a row; paths that gave nothing */
+    int64_t now;                                                 /* ns since 1970 */
 };
 
 struct loaded_site {
-    uint32_t number;                    /* in the trace */
+    uint32_t number; /* in the trace */
     uint32_t kind;
-    int64_t stack;                      /* stack.id */
+    int64_t stack; /* stack.id */
 };
 
 struct loaded_owner {
     uint32_t number;
     uint64_t ended;
-    uint64_t state;                     /* hash of what rules look at: kind, label, ended or not */
+    uint64_t state; /* hash of what rules look at: kind, label, ended or not */
 };
 
 /* An open handle, as far as the others must know of it. All of them are in memory at once, a million perhaps. */
 struct surveyed_handle {
     uint64_t generation, parent_generation, opened;
-    uint64_t key;                       /* hash of all that rules look at: equal ones can share a row */
+    uint64_t key; /* hash of all that rules look at: equal ones can share a row */
     uint32_t number, site, parent, owner, thread, transaction;
-    uint32_t root;                      /* place in the list of the outermost open ancestor; itself if it has none */
-    uint32_t row;                       /* the row of several that it is part of, counted from 1; 0: one of its own */
+    uint32_t root; /* place in the list of the outermost open ancestor; itself if it has none */
+    uint32_t row;  /* the row of several that it is part of, counted from 1; 0: one of its own */
     uint16_t kind;
     uint8_t reference;
     bool wrote;
@@ -80,19 +80,19 @@ struct surveyed_handle {
 struct subject {
     struct loading *loading;
     struct trace *trace;
-    const char *file;                   /* its name, for process.trace */
-    struct renumbering renumbering;     /* of its stacks */
+    const char *file;               /* its name, for process.trace */
+    struct renumbering renumbering; /* of its stacks */
     enum presence presence;
-    uint64_t seen_until;                /* time of the trace: its end, its last event, or now */
-    int64_t process;                    /* process.id */
-    int64_t site_base, handle_base, owner_base;     /* id = base + number */
-    struct surveyed_handle *handles;    /* in order of their numbers */
+    uint64_t seen_until;                        /* time of the trace: its end, its last event, or now */
+    int64_t process;                            /* process.id */
+    int64_t site_base, handle_base, owner_base; /* id = base + number */
+    struct surveyed_handle *handles;            /* in order of their numbers */
     size_t handle_count;
-    struct loaded_site *sites;          /* in order of their numbers */
+    struct loaded_site *sites; /* in order of their numbers */
     size_t site_count;
     struct loaded_owner *owners;
     size_t owner_count;
-    uint64_t siteless[KIND_LIMIT];      /* handles whose site was lost, by kind */
+    uint64_t siteless[KIND_LIMIT]; /* handles whose site was lost, by kind */
 };
 
 /* Time of the trace → calendar time, NULL if it is 0. */
@@ -118,31 +118,31 @@ static inline int64_t stack_of(struct subject *subject, uint32_t stack)
 }
 
 /* load_process.c */
-void kinds_loaded(struct loading *loading);             /* the built-in ones */
-void unreadable_loaded(struct subject *subject);        /* a process row that says why there is no more */
-void process_loaded(struct subject *subject);           /* last of a trace: knows all warnings; and table loss */
+void kinds_loaded(struct loading *loading);      /* the built-in ones */
+void unreadable_loaded(struct subject *subject); /* a process row that says why there is no more */
+void process_loaded(struct subject *subject);    /* last of a trace: knows all warnings; and table loss */
 void libraries_loaded(struct subject *subject);
-void kind_counts_loaded(struct subject *subject);       /* and declared kinds; after all that has a kind */
+void kind_counts_loaded(struct subject *subject); /* and declared kinds; after all that has a kind */
 void timeline_loaded(struct subject *subject);
 
 /* load_sites.c */
-void sites_loaded(struct subject *subject);             /* and hold_time; fills subject->sites */
-void siteless_loaded(struct subject *subject);          /* sites for handles whose own was lost; after the handles */
+void sites_loaded(struct subject *subject);    /* and hold_time; fills subject->sites */
+void siteless_loaded(struct subject *subject); /* sites for handles whose own was lost; after the handles */
 void closed_handles_loaded(struct subject *subject);
-const struct loaded_site *site_loaded(const struct subject *subject, uint32_t number);      /* NULL: none */
+const struct loaded_site *site_loaded(const struct subject *subject, uint32_t number); /* NULL: none */
 int64_t siteless_id(const struct subject *subject, unsigned kind);
-struct value site_value(const struct subject *subject, uint32_t number);    /* site.id, or NULL */
+struct value site_value(const struct subject *subject, uint32_t number); /* site.id, or NULL */
 
 /* load_handles.c. The survey comes before the sites: of a running process, the site of every handle is there then. */
 void handles_surveyed(struct subject *subject);
 void owners_loaded(struct subject *subject);
-const struct loaded_owner *owner_loaded(const struct subject *subject, uint32_t number);    /* NULL: none */
-void handles_loaded(struct subject *subject);           /* and detail, child */
+const struct loaded_owner *owner_loaded(const struct subject *subject, uint32_t number); /* NULL: none */
+void handles_loaded(struct subject *subject);                                            /* and detail, child */
 
 /* load_facts.c */
 void facts_loaded(struct subject *subject);
-void incidents_loaded(struct subject *subject);         /* and holder */
-bool relations_found(struct loading *loading);          /* over all traces: forked_from, other_process */
+void incidents_loaded(struct subject *subject); /* and holder */
+bool relations_found(struct loading *loading);  /* over all traces: forked_from, other_process */
 
 /* load_names.c: tables module, frame, symbol, stack, stack_frame, over all traces. */
 bool names_loaded(struct loading *loading);

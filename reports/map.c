@@ -17,7 +17,7 @@ void *memory_resized(void *old, size_t count, size_t size)
 {
     void *new = reallocarray(old, count, size);
 
-    if (!new && count && size)
+    if (!new &&count && size)
         memory_exhausted();
     return new;
 }

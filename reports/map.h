@@ -15,7 +15,7 @@ struct map_entry {
 
 struct map {
     struct map_entry *entries;
-    size_t size, used;                  /* size: a power of two, or 0 */
+    size_t size, used; /* size: a power of two, or 0 */
 };
 
 /* The value for `key`, 0: none. */
@@ -28,16 +28,16 @@ void map_set(struct map *map, uint64_t key, uint64_t value);
 void map_freed(struct map *map);
 
 /* Memory or the end: prints a line and exits with status 25. The command has nothing better to do. */
-void *memory(size_t size);                              /* zero-filled */
+void *memory(size_t size); /* zero-filled */
 void *memory_resized(void *old, size_t count, size_t size);
 
-_Noreturn void memory_exhausted(void);                  /* for those who asked elsewhere */
+_Noreturn void memory_exhausted(void); /* for those who asked elsewhere */
 
 /* Room for one more element of a list that holds `count`; a list doubles. */
-#define ROOM_FOR_ONE(list, count)                                                                                      \
-    do {                                                                                                               \
-        if (((count) & ((count) - 1)) == 0)                                                                            \
-            (list) = memory_resized((list), (count) ? (count) * 2 : 1, sizeof(*(list)));                               \
+#define ROOM_FOR_ONE(list, count)                                                      \
+    do {                                                                               \
+        if (((count) & ((count)-1)) == 0)                                              \
+            (list) = memory_resized((list), (count) ? (count)*2 : 1, sizeof(*(list))); \
     } while (0)
 
 /* A good 64-bit mix of two numbers, for keys made of several. */
@@ -53,6 +53,6 @@ static inline uint64_t mixed(uint64_t seed, uint64_t number)
 /* FNV-1a with a seed to go on from; the first time MAP_SEED. */
 #define MAP_SEED 0xcbf29ce484222325u
 uint64_t bytes_hashed(uint64_t seed, const void *bytes, size_t size);
-uint64_t text_hashed(uint64_t seed, const char *text);  /* NULL: as "" */
+uint64_t text_hashed(uint64_t seed, const char *text); /* NULL: as "" */
 
 #endif

@@ -151,12 +151,12 @@ const struct image *image_forked_from(const struct images *images, const struct 
 
 const struct image *image_of_pid(const struct images *images, int32_t pid, const struct image *later)
 {
-    const struct image *ancestor = later;
+    const struct image *ancestor = image_forked_from(images, later);
 
     for (size_t generations = 0; generations < images->count && ancestor; generations++) {
-        ancestor = image_forked_from(images, ancestor);
-        if (ancestor && ancestor->pid == pid)
+        if (ancestor->pid == pid)
             return ancestor;
+        ancestor = image_forked_from(images, ancestor);
     }
     return image_at(images, pid, 0, later);
 }

@@ -16,7 +16,7 @@
 enum presence {
     PRESENCE_RUNNING,
     PRESENCE_GONE,
-    PRESENCE_UNKNOWN,       /* on another machine, or in a pid namespace that we cannot see into */
+    PRESENCE_UNKNOWN, /* on another machine, or in a pid namespace that we cannot see into */
 };
 
 /* Of the process that a trace names, now. `host`: the machine it ran on as the trace tells, or NULL. */
@@ -24,8 +24,8 @@ enum presence process_presence(const struct trace_process *process, const char *
 
 /* How it ended, for the columns process.ended, end_words and end_status. */
 struct ending {
-    const char *ended;      /* 'exit' 'killed' 'exec' 'running' 'unknown' */
-    char words[32];         /* "exit 3" */
+    const char *ended; /* 'exit' 'killed' 'exec' 'running' 'unknown' */
+    char words[32];    /* "exit 3" */
     bool has_status;
     int status;
 };
@@ -33,13 +33,13 @@ struct ending process_ending(const struct trace_process *process, enum presence 
 
 /* A process image that was loaded. */
 struct image {
-    int64_t id;             /* process.id */
+    int64_t id; /* process.id */
     int32_t pid, forked_from;
     uint64_t start_ticks, forked_start_ticks;
-    uint64_t started;       /* CLOCK_MONOTONIC of its boot */
-    uint64_t boot;          /* hash of boot id and pid namespace */
-    int64_t site_base;      /* site.id of its site 0 */
-    uint32_t site_limit;    /* its sites are below this */
+    uint64_t started;    /* CLOCK_MONOTONIC of its boot */
+    uint64_t boot;       /* hash of boot id and pid namespace */
+    int64_t site_base;   /* site.id of its site 0 */
+    uint32_t site_limit; /* its sites are below this */
 };
 
 struct images {

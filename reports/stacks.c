@@ -10,17 +10,17 @@
 enum { FRAMES_PLENTY = 4000000, DEPTH_WHEN_PLENTY = 64 };
 
 struct span_of_frames {
-    size_t first, depth;                /* in stacks->path */
+    size_t first, depth; /* in stacks->path */
 };
 
 struct stacks {
     struct pool *pool;
-    struct map module_ids, code_ids, frame_ids, stack_ids;      /* hash → id */
+    struct map module_ids, code_ids, frame_ids, stack_ids; /* hash → id */
     struct module *modules;
     struct code *codes;
     struct frame *frames;
     struct span_of_frames *spans;
-    uint32_t *path;                     /* the frames of all stacks, one after the other */
+    uint32_t *path; /* the frames of all stacks, one after the other */
     size_t module_count, code_count, frame_count, stack_count, path_size, path_room;
 };
 

@@ -20,28 +20,28 @@
 
 /* Texts live as long as the struct stacks. */
 struct module {
-    const char *path;                   /* "" : not known */
+    const char *path; /* "" : not known */
     uint8_t build_id[TRACE_BUILD_ID_MAX];
     size_t build_id_size;
 };
 
-struct code {                           /* a Python code object */
-    const char *file, *function;        /* function: the qualified name where there is one; never NULL */
+struct code {                    /* a Python code object */
+    const char *file, *function; /* function: the qualified name where there is one; never NULL */
     uint32_t first_line;
     uint32_t python_version;
-    const unsigned char *line_table;    /* as the interpreter keeps it; NULL: none */
+    const unsigned char *line_table; /* as the interpreter keeps it; NULL: none */
     size_t line_table_size;
 };
 
 struct frame {
     enum trace_frame_type type;
-    uint32_t owner;                     /* native: module id; Python: code id */
+    uint32_t owner; /* native: module id; Python: code id */
     uint64_t offset;
     bool entry;
 };
 
 struct stack {
-    const uint32_t *frames;             /* ids, innermost first */
+    const uint32_t *frames; /* ids, innermost first */
     size_t depth;
 };
 

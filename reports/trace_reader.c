@@ -12,19 +12,19 @@
 #include <unistd.h>
 
 enum {
-    PIECE = 256 * 1024,                 /* of a table that is read in pieces */
-    IDENTITY = 24,                      /* first bytes of a record that can be reused: state … generation, or as much */
+    PIECE = 256 * 1024, /* of a table that is read in pieces */
+    IDENTITY = 24,      /* first bytes of a record that can be reused: state … generation, or as much */
     STRING_UNIT = 8,
     STRING_MAX = 4095,
-    CLEANED_MAX = 64 << 20,             /* bytes of text that had to be repaired */
-    REPLACEMENT_SIZE = 3,               /* U+FFFD in UTF-8 */
+    CLEANED_MAX = 64 << 20, /* bytes of text that had to be repaired */
+    REPLACEMENT_SIZE = 3,   /* U+FFFD in UTF-8 */
 };
 #define TRACE_SIZE_MAX ((uint64_t)64 << 30)
 #define REPLACEMENT "\xEF\xBF\xBD"
 
 static const struct {
     const char *name;
-    size_t size;                        /* of the record that we know */
+    size_t size; /* of the record that we know */
     bool reusable;
 } known[] = {
     [TABLE_PROCESS] = {"process", sizeof(struct trace_process), false},
@@ -46,7 +46,7 @@ static const struct {
     [TABLE_LIBRARY] = {"library", sizeof(struct trace_library), false},
 };
 enum { KNOWN_COUNT = sizeof(known) / sizeof(known[0]) };
-enum { RECORD_MAX = 1024 };             /* larger than any record that is published */
+enum { RECORD_MAX = 1024 }; /* larger than any record that is published */
 _Static_assert(sizeof(struct trace_site) <= RECORD_MAX, "walked records fit");
 
 void trace_warned(struct trace *trace, const char *format, ...)
@@ -136,12 +136,11 @@ static void table_checked(struct trace *trace, unsigned id)
 
     if (table->id != id)
         trouble = "is not where it should be";
-    else if (table->record_size < known[id].size || table->record_size > RECORD_MAX * 64 || table->record_size % 8)
+    else if (table->record_size < known[id].size || table->record_size > RECORD_MAX * 64 || table->record_size % 8 ||
+             (id == TABLE_STRING && table->record_size != STRING_UNIT))
         trouble = "has records of an impossible size";
     else if (table->offset % 8 || (table->offset < sizeof(struct trace_header) && table->capacity))
         trouble = "has an impossible place";
-    else if (id == TABLE_STRING && table->record_size != STRING_UNIT)
-        trouble = "has records of an impossible size";
     if (!trouble)
         return;
     trace_warned(trace, "its %s table %s and was left out", known[id].name, trouble);
@@ -296,7 +295,7 @@ struct walk {
     struct trace *trace;
     enum trace_table_id id;
     size_t stride;
-    unsigned char *piece, *again;       /* `again`: NULL where records stay what they are */
+    unsigned char *piece, *again; /* `again`: NULL where records stay what they are */
     bool (*visit)(void *context, uint32_t number, const void *record);
     void *context;
 };

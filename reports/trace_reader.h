@@ -21,32 +21,32 @@
 
 #include "map.h"
 
-enum { TRACE_DEPTH_MAX = 4096 };        /* frames of a stack that a reader follows */
+enum { TRACE_DEPTH_MAX = 4096 }; /* frames of a stack that a reader follows */
 
-struct trace_copy {                     /* a table in private memory */
-    unsigned char *bytes;               /* NULL: not read yet */
+struct trace_copy {       /* a table in private memory */
+    unsigned char *bytes; /* NULL: not read yet */
     size_t size;
 };
 
 struct trace {
     int fd;
-    uint64_t size;                      /* of the file when it was opened */
-    bool live;                          /* the process may be writing; set by the caller before anything else is read */
+    uint64_t size; /* of the file when it was opened */
+    bool live;     /* the process may be writing; set by the caller before anything else is read */
     struct trace_header header;
     struct trace_process process;
-    char warning[240];                  /* in words what is missing or damaged; "": nothing */
-    uint64_t damaged;                   /* records left out because they make no sense */
+    char warning[240]; /* in words what is missing or damaged; "": nothing */
+    uint64_t damaged;  /* records left out because they make no sense */
     struct trace_copy copies[TABLE_COUNT];
-    struct map cleaned;                 /* string -> text that had to be made valid UTF-8 */
+    struct map cleaned; /* string -> text that had to be made valid UTF-8 */
     size_t cleaned_size;
     const char *kind_names[KIND_LIMIT]; /* NULL: not looked up */
 };
 
 enum trace_opening {
-    TRACE_OPENED,           /* warning may tell what is missing */
-    TRACE_EMPTY,            /* made ahead for a child that never came, or killed before anything was recorded */
-    TRACE_UNREADABLE,       /* a trace, but not one we can read: warning tells why */
-    TRACE_NONE,             /* not a trace at all, or no such file: warning tells */
+    TRACE_OPENED,     /* warning may tell what is missing */
+    TRACE_EMPTY,      /* made ahead for a child that never came, or killed before anything was recorded */
+    TRACE_UNREADABLE, /* a trace, but not one we can read: warning tells why */
+    TRACE_NONE,       /* not a trace at all, or no such file: warning tells */
 };
 
 /*

@@ -24,7 +24,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
 
 const char *__asan_default_options(void)
 {
-    return "malloc_context_size=3";             /* half the time went into stacks of allocations */
+    return "malloc_context_size=3"; /* half the time went into stacks of allocations */
 }
 
 static void seed_written(const char *directory, const char *name, struct trace_builder *made)
@@ -42,7 +42,7 @@ static void seeds_written(const char *directory)
 
     seed_written(directory, "seed-everything", builder_of_everything());
     seed_written(directory, "seed-many", builder_of_many("/bin/true", 100, 3, 5));
-    built_process(running)->end = END_NONE;     /* … as it may be, so that records are read twice */
+    built_process(running)->end = END_NONE; /* … as it may be, so that records are read twice */
     built_process(running)->pid_namespace = 1;
     running->tables[TABLE_TIMELINE].count = 0;
     seed_written(directory, "seed-running", running);
@@ -58,7 +58,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
         seeds_written((*argv)[i]);
         break;
     }
-    stderr = fopen("/dev/null", "we");          /* a warning for each input is right, and tells nothing here */
+    stderr = fopen("/dev/null", "we"); /* a warning for each input is right, and tells nothing here */
     return stderr ? 0 : 1;
 }
 
@@ -85,7 +85,8 @@ static sqlite3 *database_emptied(void)
 
     if (!db) {
         db = database_created(":memory:");
-        tables = prepared(db, "SELECT group_concat('DELETE FROM ' || name, ';') FROM sqlite_schema WHERE type = 'table'");
+        tables =
+            prepared(db, "SELECT group_concat('DELETE FROM ' || name, ';') FROM sqlite_schema WHERE type = 'table'");
         required(row_fetched(tables, NULL), "tables");
         emptying = strdup((const char *)sqlite3_column_text(tables, 0));
         sqlite3_finalize(tables);

@@ -26,13 +26,13 @@ static int scene_set(void **state)
 {
     struct scene *scene = calloc(1, sizeof(*scene));
 
+    *state = scene;
     strcpy(scene->directory, "/tmp/unclosed-reader.XXXXXX");
-    if (!scene || !mkdtemp(scene->directory))
+    if (!mkdtemp(scene->directory))
         return -1;
     snprintf(scene->path, sizeof(scene->path), "%s/app.1.2.trace", scene->directory);
     scene->made = builder_begun();
     scene->trace.fd = -1;
-    *state = scene;
     return 0;
 }
 
@@ -71,8 +71,8 @@ static enum trace_opening opened_with(struct scene *scene, size_t offset, const 
     return opened(scene);
 }
 
-#define OPENED_WITH(scene, member, value)                                                                              \
-    opened_with(scene, offsetof(struct trace_header, member), &(uint64_t){value},                                      \
+#define OPENED_WITH(scene, member, value)                                         \
+    opened_with(scene, offsetof(struct trace_header, member), &(uint64_t){value}, \
                 sizeof(((struct trace_header *)0)->member))
 
 static void assert_warned(const struct scene *scene, const char *words)
@@ -151,13 +151,14 @@ static void longer_records_of_a_later_version_are_read_for_their_beginning(void 
     struct trace_table table;
     struct trace_module record;
     size_t size, at;
-    unsigned char *bytes;
+    unsigned char *laid_out, *bytes;
 
     built_module(scene->made, "/a");
     built_module(scene->made, "/b");
-    bytes = trace_laid_out(scene->made, &size);
-    bytes = realloc(bytes, size + 3 * 80);
-    memset(bytes + size, 0, 3 * 80);
+    laid_out = trace_laid_out(scene->made, &size);
+    bytes = calloc(1, size + 3 * 80);
+    memcpy(bytes, laid_out, size);
+    free(laid_out);
     at = offsetof(struct trace_header, tables) + TABLE_MODULE * sizeof(table);
     memcpy(&table, bytes + at, sizeof(table));
     for (int i = 0; i < 3; i++)
@@ -284,7 +285,7 @@ static void nothing_but_a_regular_file_is_opened(void **state)
     trace_closed(&scene->trace);
 
     assert_int_equal(mkfifo(scene->path, 0600), 0);
-    assert_int_equal(opened(scene), TRACE_NONE);        /* and does not wait for a writer */
+    assert_int_equal(opened(scene), TRACE_NONE); /* and does not wait for a writer */
     assert_warned(scene, "not a regular file");
     trace_closed(&scene->trace);
 
@@ -382,11 +383,11 @@ static void impossible_tables_are_left_out(void **state)
     struct scene *scene = *state;
     size_t at = offsetof(struct trace_header, tables) + TABLE_MODULE * sizeof(struct trace_table);
     struct trace_table wrong[] = {
-        {TABLE_MODULE, 8, 8192, 10, 10},                                /* records too short */
-        {TABLE_MODULE, 75, 8192, 10, 10},                               /* … of a size that no struct has */
-        {TABLE_MODULE, 72, 8193, 10, 10},                               /* unaligned */
-        {TABLE_MODULE, 72, 0, 10, 10},                                  /* over the header */
-        {TABLE_FRAME, 72, 8192, 10, 10},                                /* another's */
+        {TABLE_MODULE, 8, 8192, 10, 10},  /* records too short */
+        {TABLE_MODULE, 75, 8192, 10, 10}, /* … of a size that no struct has */
+        {TABLE_MODULE, 72, 8193, 10, 10}, /* unaligned */
+        {TABLE_MODULE, 72, 0, 10, 10},    /* over the header */
+        {TABLE_FRAME, 72, 8192, 10, 10},  /* another's */
         {TABLE_MODULE, 0, 8192, 10, 10},
     };
     struct trace_module record;
@@ -430,7 +431,8 @@ static void holes_cost_nothing(void **state)
     trace_written(scene->made, scene->path);
     int fd = open(scene->path, O_RDWR | O_CLOEXEC);
     assert_int_equal(pwrite(fd, &table, sizeof(table), (off_t)at), sizeof(table));
-    assert_int_equal(pwrite(fd, &(uint32_t){HANDLE_OPEN}, 4, (1 << 20) + 50000000 * (off_t)sizeof(struct trace_handle)), 4);
+    assert_int_equal(pwrite(fd, &(uint32_t){HANDLE_OPEN}, 4, (1 << 20) + 50000000 * (off_t)sizeof(struct trace_handle)),
+                     4);
     assert_int_equal(ftruncate(fd, (off_t)32 << 30), 0);
     close(fd);
     assert_int_equal(opened(scene), TRACE_OPENED);
@@ -444,10 +446,11 @@ static void holes_cost_nothing(void **state)
 
 static void module_published(struct scene *scene)
 {
-    struct trace_table table = scene->trace.header.tables[TABLE_MODULE];
+    const struct trace_table *table = &scene->trace.header.tables[TABLE_MODULE];
     int fd = open(scene->path, O_RDWR | O_CLOEXEC);
+    uint32_t ready = 1;
 
-    assert_int_equal(pwrite(fd, &(uint32_t){1}, 4, (off_t)(table.offset + 2 * table.record_size)), 4);
+    assert_int_equal(pwrite(fd, &ready, sizeof(ready), (off_t)(table->offset + 2 * (uint64_t)table->record_size)), 4);
     close(fd);
 }
 
@@ -474,11 +477,12 @@ static void a_timeline_in_the_middle_of_a_merge_is_left_out(void **state)
     struct scene *scene = *state;
     struct trace_timeline *made = built_record(scene->made, TABLE_TIMELINE, NULL), timeline;
 
-    made->start = made->width = 1;
+    made->start = 1;
+    made->width = 1;
     made->version = 7;
     assert_int_equal(written_and_opened(scene), TRACE_OPENED);
 
-    assert_true(trace_timeline(&scene->trace, &timeline));      /* at rest: it ended there, take what is there */
+    assert_true(trace_timeline(&scene->trace, &timeline)); /* at rest: it ended there, take what is there */
     scene->trace.live = true;
     assert_false(trace_timeline(&scene->trace, &timeline));
 }

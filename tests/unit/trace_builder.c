@@ -157,9 +157,9 @@ uint32_t built_site(struct trace_builder *made, enum kind kind, uint32_t stack)
     return number;
 }
 
-struct trace_handle *built_handle(struct trace_builder *made, uint32_t number)
+struct trace_handle *built_handle(struct trace_builder *made, uint32_t site_number)
 {
-    struct trace_site *site = built_at(made, TABLE_SITE, number);
+    struct trace_site *site = built_at(made, TABLE_SITE, site_number);
     struct trace_handle *handle;
     uint32_t place;
 
@@ -168,7 +168,7 @@ struct trace_handle *built_handle(struct trace_builder *made, uint32_t number)
     handle->kind = (uint16_t)site->kind;
     handle->address = 0x55d000000000u + place * 64u;
     handle->generation = place;
-    handle->site = number;
+    handle->site = site_number;
     handle->opened = BUILT_AT(1);
     handle->last_used = BUILT_AT(1);
     handle->thread = 4242;
@@ -214,7 +214,7 @@ struct trace_builder *builder_begun(void)
     process->last_event = BUILT_AT(60);
     process->scan = SCAN_COMPLETE;
     process->scan_ns = 5000000;
-    built_stack(made, (uint32_t[]){0}, 1);      /* STACK_OTHER */
+    built_stack(made, (uint32_t[]){0}, 1); /* STACK_OTHER */
     return made;
 }
 
@@ -273,7 +273,8 @@ unsigned char *trace_laid_out(const struct trace_builder *made, size_t *size)
     memcpy(bytes, &header, sizeof(header));
     for (int id = 0; id < TABLE_COUNT; id++)
         if (made->tables[id].count)
-            memcpy(bytes + header.tables[id].offset, made->tables[id].records, made->tables[id].count * record_sizes[id]);
+            memcpy(bytes + header.tables[id].offset, made->tables[id].records,
+                   made->tables[id].count * record_sizes[id]);
     return bytes;
 }
 
@@ -314,9 +315,9 @@ static void facts_built(struct trace_builder *made, uint32_t site, uint32_t stac
 {
     uint32_t target = built_string(made, "/tmp/orders.db"), function = built_string(made, "sqlite3_close");
 
-    for (uint16_t type = FACT_NONE + 1; type < FACT_TYPE_COUNT; type++) {
+    for (unsigned type = FACT_NONE + 1; type < FACT_TYPE_COUNT; type++) {
         struct trace_fact *fact = built_record(made, TABLE_FACT, NULL);
-        fact->type = type;
+        fact->type = (uint16_t)type;
         fact->kind = KIND_SQLITE3_CONNECTION;
         fact->flags = FACT_WROTE;
         fact->site = site;
@@ -411,7 +412,8 @@ struct trace_builder *builder_of_everything(void)
 {
     struct trace_builder *made = builder_begun();
     uint32_t module = built_module(made, "/srv/app/server");
-    uint32_t frames[] = {built_frame(made, module, 0x1234), built_python_frame(made, "/srv/app/orders.py", "list_orders", 42),
+    uint32_t frames[] = {built_frame(made, module, 0x1234),
+                         built_python_frame(made, "/srv/app/orders.py", "list_orders", 42),
                          built_frame(made, module, 0x2345)};
     uint32_t stack = built_stack(made, frames, 3), site = built_site(made, KIND_SQLITE3_CONNECTION, stack);
     uint32_t statements = built_site(made, KIND_SQLITE3_STATEMENT, stack), owner = owner_built(made);
@@ -434,10 +436,10 @@ struct trace_builder *builder_of_everything(void)
     return made;
 }
 
-struct trace_builder *builder_of_many(const char *path, uint32_t handles, uint32_t sites, unsigned depth)
+struct trace_builder *builder_of_many(const char *module_path, uint32_t handles, uint32_t sites, unsigned depth)
 {
     struct trace_builder *made = builder_begun();
-    uint32_t module = built_module(made, path), shared[64], first = 0;
+    uint32_t module = built_module(made, module_path), shared[64], first = 0;
 
     if (depth > 64)
         depth = 64;

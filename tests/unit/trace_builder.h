@@ -47,11 +47,11 @@ uint32_t built_bytes(struct trace_builder *made, const void *bytes, size_t lengt
 uint32_t built_module(struct trace_builder *made, const char *path);
 uint32_t built_frame(struct trace_builder *made, uint32_t module, uint64_t offset);
 uint32_t built_python_frame(struct trace_builder *made, const char *file, const char *function, uint32_t line);
-uint32_t built_stack(struct trace_builder *made, const uint32_t *frames, size_t count);     /* innermost first */
+uint32_t built_stack(struct trace_builder *made, const uint32_t *frames, size_t count); /* innermost first */
 uint32_t built_site(struct trace_builder *made, enum kind kind, uint32_t stack);
 
 /* An open handle, opened one second after the process began; the site and the header count it. */
-struct trace_handle *built_handle(struct trace_builder *made, uint32_t site);
+struct trace_handle *built_handle(struct trace_builder *made, uint32_t site_number);
 
 /* Free with free(). */
 unsigned char *trace_laid_out(const struct trace_builder *made, size_t *size);
@@ -61,7 +61,7 @@ void bytes_written(const char *path, const void *bytes, size_t size);
 /* A trace with something in every table. */
 struct trace_builder *builder_of_everything(void);
 
-/* `handles` open connections at `sites` sites, each at a stack of `depth` frames of its own in `module`. */
-struct trace_builder *builder_of_many(const char *module, uint32_t handles, uint32_t sites, unsigned depth);
+/* `handles` open connections at `sites` sites, each at a stack of `depth` frames of its own in that module. */
+struct trace_builder *builder_of_many(const char *module_path, uint32_t handles, uint32_t sites, unsigned depth);
 
 #endif
