@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unclosed/secrets.h>
 
 #include "../row.h"
 #include "../source.h"
@@ -59,7 +60,7 @@ enum {
 static void source_written(struct page *page, const char *path, int64_t line)
 {
     struct html *html = &page->html;
-    char number[16];
+    char number[16], shown[2048];
 
     if (page->options->no_source || *path == '\0' || line <= 0 || line > 100000000)
         return;
@@ -72,7 +73,8 @@ static void source_written(struct page *page, const char *path, int64_t line)
             html_open(html, "span", {"class", lines->first + i == line ? "here" : NULL});
             snprintf(number, sizeof number, "%6d  ", lines->first + i);
             html_text(html, number);
-            html_text(html, lines->text[i]);
+            secrets_hidden(lines->text[i], true, shown, sizeof shown);
+            html_text(html, shown);
             html_close(html);
             html_text(html, "\n");
         }
