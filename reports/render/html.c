@@ -107,7 +107,7 @@ static void facts_written(struct page *page)
                            "       (SELECT min(started_at) FROM process),"
                            "       (SELECT max(coalesce(ended_at, seen_until_at)) - min(started_at) FROM process),"
                            "       (SELECT group_concat(words, ', ') FROM (SELECT counted(sum(opened)) || ' ' || "
-                           "coalesce(plural, kind) AS words"
+                           "coalesce(CASE sum(opened) WHEN 1 THEN noun ELSE plural END, kind) AS words"
                            "           FROM kind_count LEFT JOIN kind ON kind.name = kind_count.kind WHERE opened > 0"
                            "           GROUP BY kind_count.kind ORDER BY sum(opened) DESC)),"
                            "       (SELECT exit_status || ': ' || exit_reason FROM verdict) FROM run");
