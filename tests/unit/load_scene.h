@@ -11,7 +11,6 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
-#include <link.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -126,40 +125,14 @@ OFTEN uint32_t connection_site(struct trace_builder *made)
     return built_site(made, KIND_SQLITE3_CONNECTION, STACK_OTHER);
 }
 
-/* Fills in the build-id of this program, without which its names are not believed. */
-OFTEN int build_id_noted(struct dl_phdr_info *program, size_t size, void *context)
-{
-    struct trace_module *module = context;
-    (void)size;
-
-    for (int i = 0; i < program->dlpi_phnum; i++) {
-        const ElfW(Phdr) *segment = &program->dlpi_phdr[i];
-        const char *at = (const char *)(program->dlpi_addr + segment->p_vaddr), *end = at + segment->p_memsz;
-
-        while (segment->p_type == PT_NOTE && at < end) {
-            const ElfW(Nhdr) *note = (const ElfW(Nhdr) *)at;
-            const char *contents = at + sizeof(*note) + (note->n_namesz + 3) / 4 * 4;
-            if (note->n_type == NT_GNU_BUILD_ID && note->n_descsz <= TRACE_BUILD_ID_MAX) {
-                memcpy(module->build_id, contents, note->n_descsz);
-                module->build_id_size = note->n_descsz;
-            }
-            at = contents + (note->n_descsz + 3) / 4 * 4;
-        }
-    }
-    return 1; /* the program itself comes first */
-}
-
 OFTEN uint32_t own_module(struct trace_builder *made)
 {
     char path[4096];
     ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
-    uint32_t module;
 
     assert_true(length > 0);
     path[length] = '\0';
-    module = built_module(made, path);
-    dl_iterate_phdr(build_id_noted, built_at(made, TABLE_MODULE, module));
-    return module;
+    return built_module_of_file(made, path); /* without a build-id its names would not be believed */
 }
 
 /* A frame just behind the beginning of a function of this test. */

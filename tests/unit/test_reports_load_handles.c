@@ -64,7 +64,7 @@ static void very_many_handles_are_few_rows(void **state)
     struct scene *scene = *state;
 
     builder_freed(scene->made);
-    scene->made = builder_of_many("/srv/app/server", 30000, 1000, 4);
+    scene->made = builder_of_many("/proc/self/exe", 30000, 1000, 4);
     loaded(scene);
 
     assert_selected(scene, "SELECT count(*), sum(handles) FROM handle", "1000 30000");

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "trace_builder.h"
 
+#include <elf.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static const size_t record_sizes[TABLE_COUNT] = {
@@ -103,6 +105,40 @@ uint32_t built_module(struct trace_builder *made, const char *path)
 
     module->path = string;
     module->end = 1 << 20;
+    return number;
+}
+
+static void note_searched(struct trace_module *module, const unsigned char *at, const unsigned char *end)
+{
+    while (at + sizeof(Elf64_Nhdr) < end) {
+        const Elf64_Nhdr *note = (const Elf64_Nhdr *)at;
+        const unsigned char *contents = at + sizeof(*note) + (note->n_namesz + 3) / 4 * 4;
+
+        if (note->n_type == NT_GNU_BUILD_ID && note->n_descsz <= TRACE_BUILD_ID_MAX) {
+            memcpy(module->build_id, contents, note->n_descsz);
+            module->build_id_size = note->n_descsz;
+        }
+        at = contents + (note->n_descsz + 3) / 4 * 4;
+    }
+}
+
+uint32_t built_module_of_file(struct trace_builder *made, const char *path)
+{
+    uint32_t number = built_module(made, path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    off_t size = lseek(fd, 0, SEEK_END);
+    const unsigned char *file = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
+    const Elf64_Ehdr *header = (const Elf64_Ehdr *)file;
+
+    required(fd >= 0 && file != MAP_FAILED, path);
+    for (int i = 0; i < header->e_phnum; i++) {
+        const Elf64_Phdr *segment = (const Elf64_Phdr *)(file + header->e_phoff) + i;
+        if (segment->p_type == PT_NOTE)
+            note_searched(built_at(made, TABLE_MODULE, number), file + segment->p_offset,
+                          file + segment->p_offset + segment->p_filesz);
+    }
+    munmap((void *)file, (size_t)size);
+    close(fd);
     return number;
 }
 
@@ -439,7 +475,7 @@ struct trace_builder *builder_of_everything(void)
 struct trace_builder *builder_of_many(const char *module_path, uint32_t handles, uint32_t sites, unsigned depth)
 {
     struct trace_builder *made = builder_begun();
-    uint32_t module = built_module(made, module_path), shared[64], first = 0;
+    uint32_t module = built_module_of_file(made, module_path), shared[64], first = 0;
 
     if (depth > 64)
         depth = 64;

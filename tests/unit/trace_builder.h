@@ -45,6 +45,7 @@ struct trace_process *built_process(struct trace_builder *made);
 uint32_t built_string(struct trace_builder *made, const char *text);
 uint32_t built_bytes(struct trace_builder *made, const void *bytes, size_t length);
 uint32_t built_module(struct trace_builder *made, const char *path);
+uint32_t built_module_of_file(struct trace_builder *made, const char *path); /* with the build-id of that ELF file */
 uint32_t built_frame(struct trace_builder *made, uint32_t module, uint64_t offset);
 uint32_t built_python_frame(struct trace_builder *made, const char *file, const char *function, uint32_t line);
 uint32_t built_stack(struct trace_builder *made, const uint32_t *frames, size_t count); /* innermost first */
@@ -61,7 +62,7 @@ void bytes_written(const char *path, const void *bytes, size_t size);
 /* A trace with something in every table. */
 struct trace_builder *builder_of_everything(void);
 
-/* `handles` open connections at `sites` sites, each at a stack of `depth` frames of its own in that module. */
+/* `handles` open connections at `sites` sites, each at a stack of `depth` frames in that ELF file. */
 struct trace_builder *builder_of_many(const char *module_path, uint32_t handles, uint32_t sites, unsigned depth);
 
 #endif
