@@ -234,7 +234,7 @@ format: ## format the C sources
 	clang-format -i $(FORMATTED)
 
 lint: ## clang-format, clang-tidy, cppcheck, shellcheck
-	+@MAKE='$(MAKE)' make/lint $(C_SOURCES)
+	+@MAKE='$(MAKE)' make/lint $(filter %.c,$(SHIM_SOURCES) $(REPORTS_SOURCES))
 
 # A source is read again only when its object had to be built again.
 tidied = $(patsubst %,$(BUILD)/lint/%.tidy,$(filter %.c,$(1)))
