@@ -59,13 +59,26 @@ static inline void *sqlite_function(const char *name)
     return function;
 }
 
+/* Only in a function that calls others: what a leaf function keeps below its stack pointer would be lost. */
+static inline __attribute__((always_inline)) void stack_below_cleared(void)
+{
+#if defined(__x86_64__)
+    __asm__ volatile("lea -65536(%%rsp), %%rdi\n xor %%eax, %%eax\n mov $8192, %%ecx\n rep stosq" ::
+                         : "rax", "rcx", "rdi", "memory");
+#endif
+}
+
+/* Leaves no plain word of it on the stack: a caller's frame could come to lie there. */
 static FAR uintptr_t handle_opened_hidden(void)
 {
-    int (*sqlite3_open)(const char *, void **) = (int (*)(const char *, void **))sqlite_function("sqlite3_open");
-    void *handle;
-    if (sqlite3_open(":memory:", &handle) != 0)
+    int (*sqlite3_open)(const char *, void *) = (int (*)(const char *, void *))sqlite_function("sqlite3_open");
+    volatile uintptr_t handle;
+    if (sqlite3_open(":memory:", (void *)&handle) != 0)
         abort();
-    return ~(uintptr_t)handle;
+    uintptr_t hidden = ~handle;
+    handle = 0;
+    stack_below_cleared();
+    return hidden;
 }
 
 /* From here on the scan is asked about this one too. Returns its number. */
@@ -108,15 +121,6 @@ static FAR void scan_asked_from(uintptr_t stack_pointer)
         .stack_pointer = stack_pointer,
     };
     scan_case.outcome = scan_references(&request, &scan_case.reason);
-}
-
-/* Only in a function that calls others: what a leaf function keeps below its stack pointer would be lost. */
-static inline __attribute__((always_inline)) void stack_below_cleared(void)
-{
-#if defined(__x86_64__)
-    __asm__ volatile("lea -65536(%%rsp), %%rdi\n xor %%eax, %%eax\n mov $8192, %%ecx\n rep stosq" ::
-                         : "rax", "rcx", "rdi", "memory");
-#endif
 }
 
 /* What a wrapper of exit does. */

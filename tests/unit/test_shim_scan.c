@@ -451,7 +451,7 @@ static void coroutine(void)
 static void a_handle_on_the_stack_of_a_coroutine_is_held(void **state)
 {
     (void)state;
-    size_t size = 65536;
+    size_t size = 256 << 10;
     char *stack = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     getcontext(&coroutine_context);
     coroutine_context.uc_stack.ss_sp = stack;
