@@ -167,7 +167,7 @@ __attribute__((noinline)) static uint32_t stack_captured_anew(const struct calle
     evidence.count = 0;
     evidence.frame_pointer_used = false;
     enum walked walked = stack_walked_by_rules(from, terms->depth_limit, &stack, &evidence);
-    if (walked == NOT_WALKED)
+    if (walked == NOT_WALKED && addresses_can_be_found())
         stack_unwound(from, &stack, terms->depth_limit);
 
     uint32_t id = intern(&stack, context);

@@ -67,16 +67,23 @@ static bool object_found_without_lock(uintptr_t address, struct loaded_object *o
 }
 #endif
 
+bool addresses_can_be_found(void)
+{
+#ifdef DLFO_STRUCT_HAS_EH_DBASE
+    if (_dl_find_object)
+        return true;
+#endif
+    return !atomic_load_explicit(&loader_lock_is_avoided, memory_order_relaxed);
+}
+
 bool loaded_object_found(uintptr_t address, struct loaded_object *object)
 {
 #ifdef DLFO_STRUCT_HAS_EH_DBASE
     if (_dl_find_object)
         return object_found_without_lock(address, object) && object->eh_frame_hdr;
 #endif
-    if (atomic_load_explicit(&loader_lock_is_avoided, memory_order_relaxed))
-        return false;
     struct object_search search = {address, object};
-    return dl_iterate_phdr(object_compared, &search) == 1 && object->eh_frame_hdr;
+    return addresses_can_be_found() && dl_iterate_phdr(object_compared, &search) == 1 && object->eh_frame_hdr;
 }
 
 /* --- reading bytes -------------------------------------------------------------------------------------------------- */

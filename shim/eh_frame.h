@@ -42,6 +42,9 @@ struct frame_rule frame_rule_at(uintptr_t instruction);
 /* In a child that may find the loader's lock taken for ever: what would need it is not found from now on. */
 void loader_lock_avoided(void);
 
+/* False if addresses cannot be found any more, by this or by libgcc, without that lock. */
+bool addresses_can_be_found(void);
+
 /* The loaded object that holds an address and has an .eh_frame_hdr. */
 struct loaded_object {
     const char *name;

@@ -28,7 +28,7 @@ size_t file_read(const char *path, char *buffer, size_t size)
     return length;
 }
 
-static void link_read(const char *path, char *buffer, size_t size)
+void link_read(const char *path, char *buffer, size_t size)
 {
     long length = raw_syscall4(SYS_readlinkat, AT_FDCWD, (long)path, (long)buffer, (long)size - 1);
     buffer[length > 0 ? length : 0] = 0;
@@ -67,10 +67,8 @@ uint64_t pid_namespace_of_self(void)
 /* "python3.11" of "/usr/bin/python3.11 (deleted)"; only letters that are harmless in a file name. */
 void program_name(char *name, size_t size)
 {
-    char path[1024];
-    link_read("/proc/self/exe", path, sizeof(path));
-    const char *base = strrchr(path, '/');
-    base = base ? base + 1 : path;
+    const char *base = strrchr(shim.executable, '/');
+    base = base ? base + 1 : shim.executable;
     struct text text = text_in(name, size);
     for (; *base && *base != ' '; base++) {
         bool harmless = (*base >= 'a' && *base <= 'z') || (*base >= 'A' && *base <= 'Z') ||
@@ -106,10 +104,22 @@ static uint64_t calendar_now(void)
     return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
+static uint32_t command_of_parent(void)
+{
+    if (!shim.inherited.base)
+        return 0;
+    const struct trace_process *parent = (const void *)shim.inherited.table[TABLE_PROCESS].base;
+    const struct trace_string *command =
+        (const void *)(shim.inherited.table[TABLE_STRING].base + (uint64_t)parent->command * 8);
+    return parent->command ? bytes_interned(command->text, command->length) : 0;
+}
+
 static uint32_t command_line(void)
 {
     char arguments[4096], command[4096];
     size_t length = file_read("/proc/self/cmdline", arguments, sizeof(arguments));
+    if (!length)                        /* no /proc after a chroot */
+        return command_of_parent();
     command_redacted(arguments, length, command, sizeof(command));
     return string_interned(command);
 }
@@ -127,8 +137,7 @@ void process_described(struct trace_process *process)
     process->clock_monotonic = time_now();
     process->clock_realtime = calendar_now();
     process->started = shim.inherited.base ? process->clock_monotonic : shim.loaded_at;
-    link_read("/proc/self/exe", path, sizeof(path));
-    process->executable = string_interned(path);
+    process->executable = string_interned(shim.executable);
     process->command = command_line();
     link_read("/proc/self/cwd", path, sizeof(path));
     process->directory = string_interned(path);

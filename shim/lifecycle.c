@@ -62,6 +62,7 @@ void shim_loaded(void)
     shim.pid = (pid_t)raw_syscall0(SYS_getpid);
     shim.loaded_at = time_now();
     shim.start_ticks = start_ticks_of_self();
+    link_read("/proc/self/exe", shim.executable, sizeof(shim.executable));
     struct stat error_output;
     if (raw_syscall2(SYS_fstat, 2, (long)&error_output) == 0) {
         shim.stderr_device = error_output.st_dev;
@@ -149,7 +150,7 @@ static bool spare_taken(void)
         struct trace_map *spare = &shim.spares[i];
         uint32_t unclaimed = 0;
         if (!spare->header ||
-            !atomic_compare_exchange_strong((_Atomic uint32_t *)&spare->header->reserved, &unclaimed, 1))
+            !atomic_compare_exchange_strong(&spare->header->taken, &unclaimed, 1))
             continue;
         shim.trace = *spare;
         return true;

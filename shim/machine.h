@@ -6,7 +6,7 @@
 #ifndef UNCLOSED_SHIM_MACHINE_H
 #define UNCLOSED_SHIM_MACHINE_H
 
-#if defined(__x86_64__) && defined(__LP64__)
+#if defined(__x86_64__) && !defined(__ILP32__)
 enum { DWARF_FRAME_POINTER = 6, DWARF_STACK_POINTER = 7, DWARF_RETURN_ADDRESS = 16 };
 #else
 #error "stack capture does not know this processor yet"

@@ -78,6 +78,7 @@ struct shim {
     uint64_t fork_generation;
     _Atomic uint64_t generation;    /* of handles; private memory, so a child's copy stands where the fork left it */
     char trace_path[1280];
+    char executable[1024];          /* read at load: later there may be no /proc */
     struct options options;
     uint64_t loaded_at;             /* CLOCK_MONOTONIC */
     uint64_t start_ticks;           /* of `pid`, field 22 of /proc/PID/stat */
@@ -271,6 +272,7 @@ static inline struct trace_site *site_at(uint32_t site)
 
 HIDDEN void options_read(struct options *options);
 HIDDEN size_t file_read(const char *path, char *buffer, size_t size);       /* NUL-terminated; 0: nothing could be read */
+HIDDEN void link_read(const char *path, char *target, size_t size);         /* "" : it could not be read */
 HIDDEN uint64_t start_ticks_of_self(void);
 HIDDEN uint64_t pid_namespace_of_self(void);
 HIDDEN void program_name(char *name, size_t size);                          /* base name of the executable */

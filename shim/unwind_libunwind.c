@@ -13,7 +13,7 @@ enum { OWN_FRAMES_MAX = 32 };
 /* The private libunwind calls these instead of dl_iterate_phdr, whose lock another thread may hold in dlopen, and
  * instead of pipe2, for it must not own file descriptors (the build renames its references). */
 int unclosed_iterate_phdr(int (*callback)(struct dl_phdr_info *, size_t, void *), void *data);
-int unclosed_refused_pipe2(int *ends, int flags);
+int unclosed_refused_pipe2(const int *ends, int flags);
 
 /* data: libunwind's struct dwarf_callback_data (src/dwarf/Gfind_proc_info-lsb.c), which begins with the address that it
  * looks for. */
@@ -30,7 +30,7 @@ int unclosed_iterate_phdr(int (*callback)(struct dl_phdr_info *, size_t, void *)
     return callback(&info, sizeof info, data);
 }
 
-int unclosed_refused_pipe2(int *ends, int flags)
+int unclosed_refused_pipe2(const int *ends, int flags)
 {
     (void)ends, (void)flags;
     errno = EMFILE;

@@ -141,7 +141,7 @@ struct trace_header {
     _Atomic uint64_t open[KIND_LIMIT];
     _Atomic uint64_t peak[KIND_LIMIT];
     _Atomic uint32_t ready;             /* 1: the header is whole */
-    uint32_t reserved;
+    _Atomic uint32_t taken;             /* of a trace made ahead (for after chroot, setuid): 1 once a process uses it */
 };
 
 /* Text is what the program gave: any bytes but NUL (line tables of code objects: any bytes at all). */
