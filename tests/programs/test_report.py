@@ -9,7 +9,9 @@ import sqlite3
 import html5lib
 import pytest
 
-from conftest import COMMAND, finished
+from conftest import COMMAND, TESTS, finished
+
+DOCUMENTS = TESTS.parent / "docs"
 
 RULE = """-- id: kept
 -- severity: warning
@@ -186,6 +188,31 @@ def test_source_lines_can_be_left_out(run, tmp_path):
 def test_a_label_is_shown(run, tmp_path):
     unclosed(tmp_path, "report", "-o", "out", "--label=v1.42.0", run)
     assert "v1.42.0" in (tmp_path / "out" / "index.html").read_text()
+
+
+# --- the documents ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_example_in_the_howto_works(run, tmp_path):
+    example = re.search(r"```sql\n(.*?)```", (DOCUMENTS / "HOWTO_ADD_A_RULE.md").read_text(), re.S)[1]
+    (tmp_path / "rules").mkdir()
+    (tmp_path / "rules" / "held-too-long.sql").write_text(example)
+    words = ["report", "--rules=rules", "--rule=leaked=off", "--format=json=-", run]
+    [finding] = [each for each in json.loads(unclosed(tmp_path, *words, "--held=0.000001").stdout)["findings"]
+                 if each["rule"] == "held-too-long" and each["count"] == 3]
+    assert finding["evidence"].startswith("open for ")
+    assert "held-too-long" not in unclosed(tmp_path, *words, "--held=100000").stdout
+
+
+def test_every_table_and_column_is_documented(run):
+    document = (DOCUMENTS / "RUN_DATABASE.md").read_text()
+    sections = {name: text for name, text in re.findall(r"^### (\w+)\n(.*?)(?=^### |\Z)", document, re.S | re.M)}
+    handle = sections["handle"]
+    with sqlite3.connect(run / "report.db") as database:
+        for (table,) in database.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')").fetchall():
+            there = {name for _, name, *_ in database.execute(f"PRAGMA table_info({table})")}
+            told = set(re.findall(r"^\| (\w+) \|", sections[table] + (handle if table == "open_handle" else ""), re.M)) - {"column"}
+            assert told == there, table
 
 
 # --- the page and the rules' pages -----------------------------------------------------------------------------------------
