@@ -568,7 +568,7 @@ static enum frame_kind kind_without_table(const struct loaded_object *object)
 
 struct frame_rule frame_rule_at(uintptr_t instruction)
 {
-    struct loaded_object object;
+    struct loaded_object object = {.eh_frame_hdr = NULL};
     struct entry entry;
     if (!loaded_object_found(instruction, &object))
         return rule_of_kind(FRAME_WITHOUT_TABLE);

@@ -20,7 +20,7 @@ int unclosed_refused_pipe2(const int *ends, int flags);
 int unclosed_iterate_phdr(int (*callback)(struct dl_phdr_info *, size_t, void *), void *data)
 {
     const unw_word_t *address = data;
-    struct loaded_object object;
+    struct loaded_object object = {.eh_frame_hdr = NULL};
     if (!loaded_object_found(*address, &object) || !object.headers)
         return 0;
     struct dl_phdr_info info = {.dlpi_name = object.name,

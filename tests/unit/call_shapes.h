@@ -6,7 +6,6 @@
 #ifndef UNCLOSED_TESTS_CALL_SHAPES_H
 #define UNCLOSED_TESTS_CALL_SHAPES_H
 
-#include <alloca.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -100,9 +99,9 @@ OUT_OF_LINE OPTIMIZED("no-omit-frame-pointer") static void with_frame_pointer(st
     run->sink += variables[0];
 }
 
-OUT_OF_LINE static void with_alloca(struct run *run)
+OUT_OF_LINE static void with_variable_array(struct run *run)
 {
-    volatile char *bytes = alloca(16 * (1 + next_random(run, 4)));
+    volatile char bytes[16 * (1 + next_random(run, 4))];
     bytes[0] = 1;
     CALL_NEXT(run);
     run->sink += (uint64_t)bytes[0];
@@ -126,10 +125,10 @@ OUT_OF_LINE __attribute__((force_align_arg_pointer)) static void realigned(struc
     run->sink += (uint64_t)aligned[0];
 }
 
-OUT_OF_LINE static void realigned_with_alloca(struct run *run)
+OUT_OF_LINE static void realigned_with_variable_array(struct run *run)
 {
     volatile char aligned[32] __attribute__((aligned(128)));
-    volatile char *bytes = alloca(32 * (1 + next_random(run, 2)));
+    volatile char bytes[32 * (1 + next_random(run, 2))];
     aligned[0] = bytes[0] = (char)run->at;
     CALL_NEXT(run);
     run->sink += (uint64_t)(aligned[0] + bytes[0]);
@@ -222,7 +221,7 @@ OUT_OF_LINE static void fiber_main(void)
 
 OUT_OF_LINE static void resumed(struct run *run, struct fiber *fiber, unsigned bytes)
 {
-    volatile char *deeper = alloca(bytes);
+    volatile char deeper[bytes];
     deeper[0] = 1;
     swapcontext(&fiber->outside, &fiber->inside);
     run->sink += (uint64_t)deeper[0];
@@ -274,10 +273,10 @@ OUT_OF_LINE static void innermost_with_variables(struct run *run)
 static shape *const shapes[] = {plain,
                                 with_variables,
                                 with_frame_pointer,
-                                with_alloca,
+                                with_variable_array,
                                 with_busy_registers,
                                 realigned,
-                                realigned_with_alloca,
+                                realigned_with_variable_array,
                                 by_tail_call,
                                 through_library,
                                 with_jump_target,
@@ -285,7 +284,7 @@ static shape *const shapes[] = {plain,
                                 plain,
                                 with_variables,
                                 with_frame_pointer,
-                                with_alloca,
+                                with_variable_array,
                                 through_library};
 static shape *const signal_shapes[] = {in_signal_handler, in_signal_handler_on_its_stack};
 enum { SHAPES = sizeof shapes / sizeof shapes[0], SIGNAL_SHAPES = 2 };

@@ -214,7 +214,7 @@ static uint32_t id_in_frame;
 
 OUT_OF_LINE static void with_frame_of(size_t bytes)
 {
-    volatile char *variable = alloca(bytes);
+    volatile char variable[bytes];
     variable[0] = 1;
     id_in_frame = captured(81, CAPTURE_DEPTH_MAX);
     variable[0]++;
@@ -444,7 +444,9 @@ OUT_OF_LINE static void with_frame_in_between(volatile char *variable)
 static void function_on_stack(void)
 {
     uintptr_t frame = (uintptr_t)__builtin_frame_address(0);
-    with_frame_in_between(alloca(frame - (uintptr_t)(stack_begin + 4 * PAGE)));
+    volatile char variable[frame - (uintptr_t)(stack_begin + 4 * PAGE)];
+    variable[0] = 0;
+    with_frame_in_between(variable);
 }
 
 static uintptr_t run_on_stack(size_t size)
@@ -563,7 +565,7 @@ static void captured_in_child(void)
     alarm(20);
     capture_forked(true);
     raise(SIGUSR1);
-    bool is_whole = !in_handler.truncated && in_handler.count > 5;
+    bool is_whole = (!in_handler.truncated && in_handler.count > 5) || !addresses_can_be_found();
     _exit(is_whole && strcmp(capture_method(), "libgcc") == 0 ? 0 : 1);
 }
 
