@@ -18,7 +18,7 @@ static const struct command {
     {"run", "unclosed run", command_run},
     {"report", "unclosed report", command_report},
     {"explain", "unclosed explain", command_explain},
-    {"bare", "unclosed bare", command_bare},      /* run by the shim when nobody runs `run`; see libunclosed(7) */
+    {"bare", "unclosed bare", command_bare}, /* run by the shim when nobody runs `run`; see libunclosed(7) */
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
 

@@ -154,75 +154,101 @@ static void held_read(struct argp_state *state, struct report_options *options, 
         argp_error(state, "--held=%s: expected seconds", argument);
 }
 
-static error_t option_parsed(int key, char *argument, struct argp_state *state)
+static error_t result_option_parsed(int key, char *argument, struct argp_state *state, struct report_options *options)
 {
-    struct report_options *options = state->input;
-
     switch (key) {
     case 'o':
         options->directory = argument;
-        break;
+        return 0;
     case KEY_FORMAT:
         format_added(state, options, argument);
-        break;
+        return 0;
     case KEY_LABEL:
         options->label = argument;
-        break;
+        return 0;
     case KEY_NO_SOURCE:
         options->no_source = true;
-        break;
+        return 0;
     case KEY_REDACT:
         options->redact = true;
-        break;
-    case KEY_FAIL_ON:
-        if (!severity_named(argument, true, &options->fail_on) || options->fail_on == SEVERITY_OFF)
-            argp_error(state, "--fail-on=%s: expected error, warning, note or never", argument);
-        break;
-    case KEY_EXITCODE:
-        options->findings_status = (int)number_read(state, "exitcode", argument, 0, 255);
-        break;
-    case KEY_EXIT_STATUS:
-        if (strcmp(argument, "program") == 0)
-            options->status_from = STATUS_FROM_PROGRAM;
-        else if (strcmp(argument, "findings") == 0)
-            options->status_from = STATUS_FROM_FINDINGS;
-        else
-            argp_error(state, "--exit-status=%s: expected program or findings", argument);
-        break;
-    case KEY_RULES:
-        item_added(state, &options->rule_directories, argument);
-        break;
-    case KEY_RULE:
-        rule_set(state, options, argument);
-        break;
-    case KEY_HELD:
-        held_read(state, options, argument);
-        break;
-    case KEY_ALLOW_UNOBSERVED:
-        options->allow_unobserved = true;
-        break;
-    case KEY_REQUIRE:
-        item_added(state, &options->required_kinds, argument);
-        break;
-    case KEY_APP_ROOT:
-        item_added(state, &options->app_roots, argument);
-        break;
-    case KEY_THIRD_PARTY:
-        item_added(state, &options->third_party, argument);
-        break;
-    case KEY_SYSROOT:
-        options->sysroot = argument;
-        break;
-    case KEY_DEBUG_PATH:
-        item_added(state, &options->debug_paths, argument);
-        break;
-    case KEY_DEBUGINFOD:
-        options->debuginfod = true;
-        break;
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
-    return 0;
+}
+
+static void status_from_read(struct argp_state *state, struct report_options *options, const char *argument)
+{
+    if (strcmp(argument, "program") == 0)
+        options->status_from = STATUS_FROM_PROGRAM;
+    else if (strcmp(argument, "findings") == 0)
+        options->status_from = STATUS_FROM_FINDINGS;
+    else
+        argp_error(state, "--exit-status=%s: expected program or findings", argument);
+}
+
+static error_t judging_option_parsed(int key, char *argument, struct argp_state *state, struct report_options *options)
+{
+    switch (key) {
+    case KEY_FAIL_ON:
+        if (!severity_named(argument, true, &options->fail_on) || options->fail_on == SEVERITY_OFF)
+            argp_error(state, "--fail-on=%s: expected error, warning, note or never", argument);
+        return 0;
+    case KEY_EXITCODE:
+        options->findings_status = (int)number_read(state, "exitcode", argument, 0, 255);
+        return 0;
+    case KEY_EXIT_STATUS:
+        status_from_read(state, options, argument);
+        return 0;
+    case KEY_RULES:
+        item_added(state, &options->rule_directories, argument);
+        return 0;
+    case KEY_RULE:
+        rule_set(state, options, argument);
+        return 0;
+    case KEY_HELD:
+        held_read(state, options, argument);
+        return 0;
+    case KEY_ALLOW_UNOBSERVED:
+        options->allow_unobserved = true;
+        return 0;
+    case KEY_REQUIRE:
+        item_added(state, &options->required_kinds, argument);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static error_t naming_option_parsed(int key, char *argument, struct argp_state *state, struct report_options *options)
+{
+    switch (key) {
+    case KEY_APP_ROOT:
+        item_added(state, &options->app_roots, argument);
+        return 0;
+    case KEY_THIRD_PARTY:
+        item_added(state, &options->third_party, argument);
+        return 0;
+    case KEY_SYSROOT:
+        options->sysroot = argument;
+        return 0;
+    case KEY_DEBUG_PATH:
+        item_added(state, &options->debug_paths, argument);
+        return 0;
+    case KEY_DEBUGINFOD:
+        options->debuginfod = true;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static error_t option_parsed(int key, char *argument, struct argp_state *state)
+{
+    error_t result = result_option_parsed(key, argument, state, state->input);
+    if (result == ARGP_ERR_UNKNOWN)
+        result = judging_option_parsed(key, argument, state, state->input);
+    return result == ARGP_ERR_UNKNOWN ? naming_option_parsed(key, argument, state, state->input) : result;
 }
 
 const struct argp report_options_argp = {.options = report_option_list, .parser = option_parsed};
