@@ -41,7 +41,7 @@ static void prose_said(const char *label, const char *text, const char *kind)
     char *filled = filled_in(text, "handle", kind);
     size_t column = (size_t)printf("%s", label), indent = column;
 
-    for (const char *at = filled; at != NULL && *at != '\0';) {
+    for (const char *at = filled != NULL ? filled : text; *at != '\0';) {
         size_t length = strcspn(at, " \n"), columns = 0;
         for (size_t i = 0; i < length; i++)
             columns += ((unsigned char)at[i] & 0xc0) != 0x80;
