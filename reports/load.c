@@ -136,7 +136,10 @@ static void file_loaded(struct loading *loading, int directory, const char *name
         loading->refused += named;
         if (named || ends_with(name, ".trace"))
             warned(name, trace.warning);
-    } else if (opening != TRACE_EMPTY && !was_read_before(loading, &trace)) {
+    } else if (opening == TRACE_EMPTY) {
+        if (named)
+            warned(name, "nothing was recorded in it");
+    } else if (!was_read_before(loading, &trace)) {
         loading->loaded++;
         if (opening == TRACE_OPENED)
             trace_loaded(loading, &trace, file);

@@ -174,7 +174,7 @@ static enum trace_opening header_checked(struct trace *trace, size_t have)
         trace_warned(trace, "has layout %u, this version of unclosed reads layout %d; use the version that wrote it",
                      header->layout, TRACE_LAYOUT);
     else if (!header->ready)
-        return TRACE_EMPTY;             /* nothing is recorded before: a spare that nobody took, or an end at the start */
+        return TRACE_EMPTY; /* nothing is recorded before: a spare that nobody took, or an end at the start */
     else if (header->header_size != sizeof(*header) || header->table_count != TABLE_COUNT)
         trace_warned(trace, "its header is damaged; nothing can be read");
     else if (trace->size > TRACE_SIZE_MAX)

@@ -326,6 +326,20 @@ static void what_is_no_trace_is_passed_over_with_a_warning(void **state)
     assert_non_null(strstr(scene->said, "notes.txt: not a trace"));
 }
 
+static void a_trace_that_holds_nothing_yet_is_no_process(void **state)
+{
+    struct scene *scene = *state;
+
+    built_process(scene->made)->ready = 0;
+    trace_written(scene->made, scene->path);
+
+    assert_int_equal(path_loaded(scene, scene->directory), 0);
+    assert_string_equal(scene->said, "");
+    assert_int_equal(path_loaded(scene, scene->path), 0);
+    assert_non_null(strstr(scene->said, "nothing was recorded in it"));
+    assert_int_equal(number(scene, "SELECT count(*) FROM process"), 0);
+}
+
 static void nothing_at_all_is_an_error(void **state)
 {
     struct scene *scene = *state;
@@ -392,6 +406,7 @@ int main(void)
         TEST(a_trace_that_is_given_twice_counts_once),
         TEST(a_trace_of_a_later_version_is_a_process_not_observed),
         TEST(what_is_no_trace_is_passed_over_with_a_warning),
+        TEST(a_trace_that_holds_nothing_yet_is_no_process),
         TEST(nothing_at_all_is_an_error),
         TEST(an_empty_directory_is_none),
         TEST(a_database_is_recognised_and_replaced),
