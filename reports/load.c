@@ -254,6 +254,11 @@ static bool inserts_finished(struct inserts *inserts)
     return finished;
 }
 
+/* What rules look up for each handle: made at once, after the rows. */
+static const char indexes[] = "CREATE INDEX IF NOT EXISTS handle_by_site ON handle (site);"
+                              "CREATE INDEX IF NOT EXISTS handle_by_parent ON handle (parent) WHERE parent IS NOT NULL;"
+                              "CREATE INDEX IF NOT EXISTS fact_by_site ON fact (site);";
+
 static int64_t calendar_now(void)
 {
     struct timespec now;
@@ -272,7 +277,8 @@ int traces_loaded(sqlite3 *db, const struct load_options *options, unsigned *loa
     for (size_t i = 0; i < options->count; i++)
         path_loaded(&loading, options->paths[i]);
     done &= inserts_finished(&loading.inserts);
-    done = done && relations_found(&loading) && names_loaded(&loading) && executed(db, "COMMIT");
+    done =
+        done && relations_found(&loading) && names_loaded(&loading) && executed(db, indexes) && executed(db, "COMMIT");
     stacks_closed(loading.stacks);
     free(loading.images.list);
     free(loading.elsewhere);
