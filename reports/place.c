@@ -14,7 +14,7 @@ enum verdict { NOT_SAID, SAID_USER, SAID_THIRD_PARTY, SAID_SYSTEM, SAID_DRIVER }
 static const char *const driver_libraries[] = {
     "libsqlite3",  "libsqlcipher", "libpq",      "libmysqlclient", "libmariadb", "libmariadbclient", "libodbc",
     "libodbcinst", "libiodbc",     "libhiredis", "libhiredis_ssl", "liblmdb",    "libunclosed"};
-static const char *const driver_sources[] = {"/sqlite3.c", "/liblmdb/mdb.c"};
+static const char *const driver_sources[] = {"/sqlite3.c", "/liblmdb/mdb.c", "/unclosed/unclosed.h"};
 
 /* Wherever they are installed. */
 static const char *const system_libraries[] = {
