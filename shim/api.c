@@ -31,7 +31,7 @@ static const char *const built_in[KIND_BUILT_IN_COUNT] = {
 static bool begun(int *error)
 {
     *error = errno;
-    if (!thread.busy && is_recording() && guard_entered())
+    if (!has_interrupted() && is_recording() && guard_entered())
         return true;
     errno = *error;
     return false;

@@ -242,8 +242,12 @@ bool recording_began(void)
     static _Atomic uint64_t missed;
     shim_loaded();
     uint32_t life = LIFE_COLD;
-    if (shim.passive || shim.options.skipped || starting)
+    if (shim.passive || shim.options.skipped)
         return false;
+    if (starting) {                     /* a signal handler that came meanwhile */
+        atomic_fetch_add(&missed, 1);
+        return false;
+    }
     if (!atomic_compare_exchange_strong(shim.life, &life, LIFE_STARTING)) {
         if (life == LIFE_STARTING && !start_waited_for())
             atomic_fetch_add(&missed, 1);

@@ -141,14 +141,21 @@ HIDDEN void spares_reserved(void);
 
 /* --- guard ------------------------------------------------------------------------------------------------------- */
 
-/* Enters the shim's own code; false: a signal handler interrupted it on this thread, pass through. */
+/* A signal handler interrupted the shim's own code on this thread: pass through (and counted as a loss). */
+static inline bool has_interrupted(void)
+{
+    if (likely(!thread.busy))
+        return false;
+    if (shim.trace.header)
+        atomic_fetch_add_explicit(&shim.trace.header->losses[LOSS_REENTERED], 1, memory_order_relaxed);
+    return true;
+}
+
+/* Enters the shim's own code; false: pass through. */
 static inline bool guard_entered(void)
 {
-    if (unlikely(thread.busy)) {
-        if (shim.trace.header)
-            atomic_fetch_add_explicit(&shim.trace.header->losses[LOSS_REENTERED], 1, memory_order_relaxed);
+    if (has_interrupted())
         return false;
-    }
     thread.busy = 1;
     atomic_signal_fence(memory_order_seq_cst);
     return true;

@@ -102,7 +102,7 @@ struct call call_begun(enum function function, uintptr_t handle, const uintptr_t
 {
     int error = errno;
     struct call call = {.frame = frame, .name = name_of_function(function)};
-    bool internal, recorded = likely(!thread.busy) && is_recording();
+    bool internal, recorded = !has_interrupted() && is_recording();
     uint64_t unload_epoch = atomic_load(&shim.unload_epoch);
     unsigned copy = copy_bound_by_stub(function);
     if (copy == COPY_NONE && likely(copy_count(library_of_function(function)) <= 1) &&
