@@ -32,6 +32,8 @@ syscall:
         call    real_syscall_found
         mov     48(%rsp), %rdi
         mov     40(%rsp), %rsi
+        mov     32(%rsp), %rdx
+        mov     24(%rsp), %rcx
         call    syscall_seen
         add     $8, %rsp
         .cfi_adjust_cfa_offset -8

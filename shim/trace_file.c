@@ -137,16 +137,19 @@ bool storage_added(uint64_t offset, uint64_t size)
     return true;
 }
 
-/* Half a MiB of each table that grows (32 of the handles): a sealed server goes on being recorded for long. */
+/* Half a MiB of each table that grows, 16 of the handles, and the ring and indexes, where any place may come next: a sealed server
+ * goes on being recorded for long. */
 void storage_reserved(void)
 {
     for (int id = 0; id < TABLE_COUNT; id++) {
         struct trace_table *table = &shim.trace.header->tables[id];
         uint64_t size = table->capacity * table->record_size;
         uint64_t from = atomic_load(&table->used) * table->record_size;
-        uint64_t most = id == TABLE_HANDLE ? 32u << 20 : 512u << 10;
-        if (id >= TABLE_INDEX_STRING)
+        uint64_t most = id == TABLE_HANDLE ? 16u << 20 : 512u << 10;
+        if (id >= TABLE_INDEX_STRING || id == TABLE_CLOSED) {
             from = 0;
+            most = size;
+        }
         if (from < size)
             storage_added(table->offset + from, size - from < most ? size - from : most);
     }
