@@ -104,7 +104,8 @@ static const char occurrences_made[] =
 static const char gathered[] =
     "CREATE TEMP TABLE gathered AS "
     "SELECT finding, rule, kind, sum(count) AS count,"
-    "       max(at_least) OR max(process.dropped > 0 OR process.scan = 'gave-up') AS at_least,"
+    "       max(at_least) OR max(process.dropped > 0 OR (process.scan = 'gave-up' AND rule IN "
+    "           ('leaked', 'failed-open-not-closed', 'result-not-freed'))) AS at_least,"
     "       max(undecided) AS undecided, severity, occurrence.title AS title, site, stack, closed_stack, begin_stack, "
     "used_stack, where_stack,"
     "       foreign_code, target, fact IS NULL AS about_open_handles,"

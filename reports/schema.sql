@@ -153,6 +153,7 @@ SELECT handle.*,
             WHEN process.ended = 'exec' THEN 'it became another program (exec)'
             WHEN process.ended <> 'exit' THEN 'how the process ended is not known'
             WHEN process.scan = 'not-run' THEN coalesce(process.scan_reason, 'memory was not searched')
+            WHEN process.scan = 'complete' AND handle.reference = 'not-looked' THEN 'opened after exit had begun'
             ELSE coalesce(process.scan_reason, 'its memory could not be searched for pointers') END AS unknown_because,
        -- its close was refused, or put off, and the program ended by itself without closing it after all
        (handle.zombie OR handle.close_refused) AND process.ended = 'exit' AND handle.reference <> 'thread'

@@ -109,10 +109,12 @@ static void *nothing_found(void *handle, const char *name)
     return NULL;
 }
 
+/* Who probes for a function that no loaded object defines must not find our wrapper of it. */
 static bool is_ours_to_answer(const void *handle, const char *name)
 {
-    return handle != RTLD_DEFAULT && handle != RTLD_NEXT && name &&
-           wrapped_function_named(name) != FUNCTION_WRAPPED_COUNT;
+    if (handle == RTLD_NEXT || !name || wrapped_function_named(name) == FUNCTION_WRAPPED_COUNT)
+        return false;
+    return handle != RTLD_DEFAULT || !next_definition(name);
 }
 
 static function_address destination(_Atomic(function_address) *cache, const char *real_name, function_address answered,
