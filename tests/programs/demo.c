@@ -34,7 +34,7 @@ static bool order(const char *article)
     int price = price_of(db, article);
     if (price < 0) {
         printf("there is no %s\n", article);
-        return false;           /* the leak: db is still open, and nobody knows it any more */
+        return false; /* the leak: db is still open, and nobody knows it any more */
     }
     printf("one %s for %d\n", article, price);
     sqlite3_close(db);
@@ -46,7 +46,8 @@ int main(void)
     static const char *const wanted[] = {"apple", "pear", "unicorn", "apple", "dragon", "pear", "phoenix", "apple"};
     sqlite3 *stock = shop_opened();
     int orders = 0;
-    sqlite3_exec(stock, "CREATE TABLE article (name, price); INSERT INTO article VALUES ('apple', 3), ('pear', 4)", NULL, NULL, NULL);
+    sqlite3_exec(stock, "CREATE TABLE article (name, price); INSERT INTO article VALUES ('apple', 3), ('pear', 4)",
+                 NULL, NULL, NULL);
     for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
         orders += order(wanted[i]);
     printf("%d orders\n", orders);
