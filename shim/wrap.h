@@ -25,19 +25,19 @@
 #include "shim.h"
 
 struct call {
-    const uintptr_t *frame;         /* of the wrapper: who called */
-    function_address function;      /* the real one */
-    const char *name;               /* "sqlite3_open" */
-    unsigned copy;                  /* of the library */
+    const uintptr_t *frame;    /* of the wrapper: who called */
+    function_address function; /* the real one */
+    const char *name;          /* "sqlite3_open" */
+    unsigned copy;             /* of the library */
     bool recorded;
-    uint32_t closing;               /* slot of the handle that this call closes, 0: none */
+    uint32_t closing; /* slot of the handle that this call closes, 0: none */
 };
 
 #define WRAP(type, name, parameters) EXPORT type name parameters
 
-#define CALL(name, ...)                                                                                      \
-    struct call call = call_begun(FUNCTION_##name, (uintptr_t)(FIRST_OF(__VA_OPT__(__VA_ARGS__, ) 0)),          \
-                                  (const uintptr_t *)__builtin_frame_address(0));                            \
+#define CALL(name, ...)                                                                                \
+    struct call call = call_begun(FUNCTION_##name, (uintptr_t)(FIRST_OF(__VA_OPT__(__VA_ARGS__, ) 0)), \
+                                  (const uintptr_t *)__builtin_frame_address(0));                      \
     __typeof__(&name) real = (__typeof__(&name))call.function
 #define FIRST_OF(first, ...) first
 
@@ -48,26 +48,26 @@ struct call {
 #define open_handle(kind, handle) (call.recorded ? handle_known(&call, KIND_##kind, (uintptr_t)(handle)) : 0)
 
 /* A handle was opened, or an open failed; see struct opening. A NULL handle of a successful open is no handle. */
-#define opened(kind, handle, ...)                                                                            \
-    (call.recorded                                                                                           \
+#define opened(kind, handle, ...)                                                                                      \
+    (call.recorded                                                                                                     \
          ? call_opened(&call, KIND_##kind, (uintptr_t)(handle), &(struct opening){.function = call.name, __VA_ARGS__}) \
          : 0)
 
 /* A close begins / has returned. */
 struct closing_result {
-    bool refused;                   /* the handle is still open */
-    bool zombie;                    /* accepted, but it lives until its last child is gone */
-    int code;                       /* the library's error code */
+    bool refused; /* the handle is still open */
+    bool zombie;  /* accepted, but it lives until its last child is gone */
+    int code;     /* the library's error code */
 };
-#define closing(kind, handle)                                                                                \
-    do                                                                                                       \
-        if (call.recorded)                                                                                   \
-            call_closing(&call, KIND_##kind, (uintptr_t)(handle));                                           \
+#define closing(kind, handle)                                      \
+    do                                                             \
+        if (call.recorded)                                         \
+            call_closing(&call, KIND_##kind, (uintptr_t)(handle)); \
     while (0)
-#define closed(...)                                                                                          \
-    do                                                                                                       \
-        if (call.closing)                                                                                    \
-            call_closed(&call, &(struct closing_result){__VA_ARGS__});                                       \
+#define closed(...)                                                    \
+    do                                                                 \
+        if (call.closing)                                              \
+            call_closed(&call, &(struct closing_result){__VA_ARGS__}); \
     while (0)
 
 /* The handle is used; of one that was closed, that is a fact. Gives its slot or 0. Before the real call, which may crash. */
@@ -81,24 +81,24 @@ struct closing_result {
     while (0)
 
 /* The connection is closed while a transaction is open. `wrote`: besides what transaction() has said. */
-#define closed_in_transaction(wrote)                                                                         \
-    do                                                                                                       \
-        if (call.closing)                                                                                    \
-            call_cut_transaction(&call, wrote);                                                              \
+#define closed_in_transaction(wrote)            \
+    do                                          \
+        if (call.closing)                       \
+            call_cut_transaction(&call, wrote); \
     while (0)
 
 /* Somebody got "busy": recorded with the caller's stack. */
-#define busy(kind, handle, code)                                                                             \
-    do                                                                                                       \
-        if (call.recorded)                                                                                   \
-            call_busy(&call, KIND_##kind, (uintptr_t)(handle), code);                                        \
+#define busy(kind, handle, code)                                      \
+    do                                                                \
+        if (call.recorded)                                            \
+            call_busy(&call, KIND_##kind, (uintptr_t)(handle), code); \
     while (0)
 
 /* What an asynchronous open has come to. */
-#define connecting_ended(kind, handle, has_failed)                                                           \
-    do                                                                                                       \
-        if (call.recorded)                                                                                   \
-            call_connected(&call, KIND_##kind, (uintptr_t)(handle), has_failed);                             \
+#define connecting_ended(kind, handle, has_failed)                               \
+    do                                                                           \
+        if (call.recorded)                                                       \
+            call_connected(&call, KIND_##kind, (uintptr_t)(handle), has_failed); \
     while (0)
 
 HIDDEN struct call call_begun(enum function function, uintptr_t handle, const uintptr_t *frame);

@@ -550,6 +550,10 @@ static bool text_rendered(const struct rendering *rendering)
                       DETAILED_MAX, LISTED_MAX, "errors and warnings");
         findings_said(&summary, FINDINGS_QUERY "finding.severity = 'note' AND undecided ORDER BY finding.position",
                       UNDECIDED_MAX, UNDECIDED_MAX, "places with handles still open");
+        if (rendering->options->fail_on == SEVERITY_NOTE)
+            findings_said(&summary,
+                          FINDINGS_QUERY "finding.severity = 'note' AND NOT undecided ORDER BY finding.position",
+                          DETAILED_MAX, LISTED_MAX, "notes");
         notes_counted(&summary);
         if (summary.errors + summary.warnings + summary.undecided + summary.unobserved > 0)
             seen_said(&summary);
