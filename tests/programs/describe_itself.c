@@ -36,7 +36,8 @@ static void environment_said(void)
 
 static void status_said(void)
 {
-    static const char *const wanted[] = {"Threads:", "Sig", "Shd", "Umask:", "Seccomp", "NoNewPrivs:", "Cap"};
+    static const char *const wanted[] = {
+        "Threads:", "SigPnd:", "SigBlk:", "SigIgn:", "SigCgt:", "ShdPnd:", "Umask:", "Seccomp", "NoNewPrivs:", "Cap"};
     char line[4096];
     FILE *status = fopen("/proc/self/status", "r");
     while (fgets(line, sizeof(line), status))
