@@ -248,6 +248,10 @@ bool recording_began(void)
         atomic_fetch_add(&missed, 1);
         return false;
     }
+    if (atomic_load(&shim.sealed)) {    /* a child of a sealed program: a trace cannot be made any more */
+        atomic_compare_exchange_strong(shim.life, &life, LIFE_OFF);
+        return atomic_load(shim.life) == LIFE_ON;
+    }
     if (!atomic_compare_exchange_strong(shim.life, &life, LIFE_STARTING)) {
         if (life == LIFE_STARTING && !start_waited_for())
             atomic_fetch_add(&missed, 1);

@@ -2,6 +2,8 @@
 /* "Present": one record in the run's file for each program image that loaded us, or that we see being started. */
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "raw_syscall.h"
 #include "shim.h"
@@ -19,6 +21,15 @@ static void path_written(char *text, size_t size, const char *path)
         }
     }
     text_added(&out, path);
+}
+
+/* Under a file size limit the kernel would write half a record, and all that follow would be out of step. */
+static bool has_room_for_record(long fd)
+{
+    struct rlimit limit;
+    long size = raw_syscall3(SYS_lseek, fd, 0, SEEK_END);
+    return raw_syscall4(SYS_prlimit64, 0, RLIMIT_FSIZE, 0, (long)&limit) != 0 ||
+           (uint64_t)size + sizeof(struct rollcall_record) <= limit.rlim_cur;
 }
 
 /* Only system calls and its own stack: also runs in vfork children, which share our memory. */
@@ -55,6 +66,7 @@ void roll_called(enum rollcall_type type, pid_t pid, const char *text, unsigned 
         struct text out = text_in(record.text, sizeof(record.text));
         text_added(&out, shim.executable);
     }
-    raw_syscall3(SYS_write, fd, (long)&record, sizeof(record));
+    if (has_room_for_record(fd))
+        harmlessly_written((int)fd, &record, sizeof(record));
     raw_syscall1(SYS_close, fd);
 }

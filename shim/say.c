@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "raw_syscall.h"
 #include "shim.h"
@@ -59,6 +62,29 @@ bool stderr_is_ours(void)
            now.st_dev == shim.stderr_device && now.st_ino == shim.stderr_inode;
 }
 
+static bool is_writable_at_once(int fd)
+{
+    struct pollfd wanted = {.fd = fd, .events = POLLOUT};
+    struct timespec now = {0};
+    return raw_syscall5(SYS_ppoll, (long)&wanted, 1, (long)&now, 0, 0) == 1;
+}
+
+/* A reader that is gone (SIGPIPE), a size limit (SIGXFSZ), a terminal of others (SIGTTOU): none of that is the program's doing. */
+bool harmlessly_written(int fd, const void *bytes, size_t size)
+{
+    uint64_t all = ~UINT64_C(0), before, pending = 0;
+    raw_syscall4(SYS_rt_sigprocmask, SIG_BLOCK, (long)&all, (long)&before, sizeof(all));
+    raw_syscall2(SYS_rt_sigpending, (long)&pending, sizeof(pending));
+    long result = is_writable_at_once(fd) ? raw_syscall3(SYS_write, fd, (long)bytes, (long)size) : -EAGAIN;
+    int raised = result == -EPIPE ? SIGPIPE : result == -EFBIG ? SIGXFSZ : 0;
+    uint64_t ours = raised ? (UINT64_C(1) << (raised - 1)) & ~pending : 0;
+    struct timespec now = {0};
+    if (ours)
+        raw_syscall4(SYS_rt_sigtimedwait, (long)&ours, 0, (long)&now, sizeof(ours));
+    raw_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&before, 0, sizeof(before));
+    return result == (long)size;
+}
+
 void said(const char *why, const char *what, int error)
 {
     if (!stderr_is_ours())
@@ -80,7 +106,7 @@ void said(const char *why, const char *what, int error)
             number_added(&text, (uint64_t)error);
     }
     *text.at++ = '\n';
-    raw_syscall3(SYS_write, 2, (long)line, text.at - line);
+    harmlessly_written(2, line, (size_t)(text.at - line));
 }
 
 /* FNV-1a, 64 bit: short keys, no table, no alignment needs. */

@@ -300,6 +300,8 @@ HIDDEN int reporter_ran(void);          /* bare use, last of all: exit status of
 /* "unclosed: WHY WHAT: error text" in one write on stderr, if fd 2 is what it was at load. */
 HIDDEN bool stderr_is_ours(void);
 HIDDEN void said(const char *why, const char *what, int error);
+/* One write() that raises no signal and does not wait; false: not everything could be written. */
+HIDDEN bool harmlessly_written(int fd, const void *bytes, size_t size);
 
 /* Text made without stdio. Always NUL-terminated, silently cut. */
 struct text {
