@@ -276,6 +276,7 @@ uninstall: ## remove what install put there
 	rm -rf $(place)/lib/unclosed $(place)/include/unclosed
 
 clean: ## remove what was built, but not what was downloaded
+	@mkdir -p $(BUILD)
 	find $(BUILD) -mindepth 1 -maxdepth 1 ! -name cache ! -name venv -exec rm -rf {} +
 
 distclean: ## remove everything
