@@ -186,26 +186,27 @@ static void mapping_reached(struct copy *copy, const struct mapping *mapping, si
         words_read(copy, mapping->kind, start, mapping->end, words_reached);
 }
 
-static void sleeping_threads_reached(struct copy *copy)
+static void mappings_reached(struct copy *copy, bool of_modules_and_stack)
 {
-    const struct mailbox *mailbox = copy->mailbox;
-    copy->source_counts = true;
-    for (size_t i = 0; i < mailbox->thread_count && i < THREADS_MAX; i++)
-        if (mailbox->threads[i].sleeps)
-            words_reached(copy, mailbox->threads[i].words, 8, 0);
+    size_t next = 0;
+    for (size_t i = 0; i < copy->mapping_count && !copy->timed_out; i++) {
+        const struct mapping *mapping = &copy->mappings[i];
+        bool is_of_them = mapping->kind == MAPPING_MODULE || mapping->kind == MAPPING_STACK;
+        if (mapping->kind != MAPPING_OTHER && is_of_them == of_modules_and_stack)
+            mapping_reached(copy, mapping, &next);
+    }
 }
 
 static void roots_reached(struct copy *copy)
 {
-    size_t next = 0;
-    sleeping_threads_reached(copy);
-    for (size_t i = 0; i < copy->mapping_count && !copy->timed_out; i++) {
-        const struct mapping *mapping = &copy->mappings[i];
-        /* Memory of an unknown allocator may be the handle's own, or garbage: no proof of a foreign handle. */
-        copy->source_counts = mapping->kind == MAPPING_MODULE || mapping->kind == MAPPING_STACK;
-        if (mapping->kind != MAPPING_OTHER)
-            mapping_reached(copy, mapping, &next);
-    }
+    copy->source_counts = true;
+    for (size_t i = 0; i < copy->mailbox->thread_count && i < THREADS_MAX; i++)
+        if (copy->mailbox->threads[i].sleeps)
+            words_reached(copy, copy->mailbox->threads[i].words, 8, 0);
+    mappings_reached(copy, true);
+    /* Memory of an unknown allocator may be the handle's own, or garbage: no proof of a foreign handle. */
+    copy->source_counts = false;
+    mappings_reached(copy, false);
 }
 
 /* Everything but the handles' own blocks first: a handle that only another one leads to is forgotten by the program. */
@@ -401,7 +402,10 @@ _Noreturn void copy_scans(struct scan_request *request, struct mailbox *mailbox)
     if (count < 0)
         answered(&copy, SCAN_FAILED, "/proc/self/maps cannot be read");
     copy.mapping_count = (size_t)count;
-    if (!ours_excluded(&copy) || !pages_opened(&copy) || !heaps_found(&copy))
+    if (!ours_excluded(&copy) || !pages_opened(&copy))
+        answered(&copy, SCAN_FAILED, "no memory");
+    modules_bounded(&copy);
+    if (!heaps_found(&copy))
         answered(&copy, SCAN_FAILED, "no memory");
     memory_understood(&copy);
     if (!handles_classified(&copy) || !marked(&copy))

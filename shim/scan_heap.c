@@ -323,7 +323,7 @@ bool heaps_found(struct copy *copy)
         const struct mapping *mapping = &copy->mappings[i];
         if (mapping->kind == MAPPING_BREAK && mapping->writable)
             main_heap_found(copy, mapping);
-        else if (mapping->kind == MAPPING_ANONYMOUS && mapping->writable)
+        else if (mapping->kind == MAPPING_ANONYMOUS && mapping->writable && mapping->end - mapping->start <= RANGE_MAX)
             heaps_found_in(copy, mapping);
     }
     return true;

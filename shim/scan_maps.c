@@ -74,8 +74,8 @@ static enum mapping_kind kind_of(const char *permissions, const char *path, cons
     return begins_with(path, end, "[stack]") ? MAPPING_STACK : MAPPING_ANONYMOUS;
 }
 
-/* A line of /proc/self/maps; `*after_file`: the line before was of a file, so that anonymous memory is its .bss. */
-static struct mapping mapping_from(const char *line, const char *end, bool *after_file, uintptr_t previous_end)
+/* A line of /proc/self/maps; `*module` is where the file of the line before begins, 0 if it had none. */
+static struct mapping mapping_from(const char *line, const char *end, uintptr_t *module)
 {
     struct mapping mapping = {0};
     mapping.start = hexadecimal(&line, end);
@@ -84,14 +84,17 @@ static struct mapping mapping_from(const char *line, const char *end, bool *afte
     const char *permissions = next_word(line, end);
     if (end - permissions < 4)
         return (struct mapping){0};
-    const char *path = permissions;
-    for (int field = 0; field < 4; field++)
+    const char *offset = next_word(permissions, end), *path = offset;
+    for (int field = 0; field < 3; field++)
         path = next_word(path, end);
     mapping.kind = kind_of(permissions, path, end);
     mapping.writable = permissions[1] == 'w';
-    if (mapping.kind == MAPPING_ANONYMOUS && *after_file && mapping.start == previous_end)
-        mapping.kind = MAPPING_MODULE;
-    *after_file = path < end && *path == '/' && permissions[3] == 'p';
+    if (mapping.kind == MAPPING_ANONYMOUS)
+        mapping.module = *module;
+    if (path == end || *path != '/' || permissions[3] != 'p')
+        *module = 0;
+    else if (hexadecimal(&offset, end) == 0)
+        *module = mapping.start;
     return mapping;
 }
 
@@ -102,14 +105,13 @@ static bool joins(const struct mapping *last, const struct mapping *mapping)
 }
 
 /* Takes the whole lines of text[0, length) and moves the rest to the front; its length, or -E2BIG. */
-static long lines_taken(struct mapping *mappings, size_t *count, bool *after_file, char *text, size_t length)
+static long lines_taken(struct mapping *mappings, size_t *count, uintptr_t *module, char *text, size_t length)
 {
     size_t taken = 0;
     for (size_t i = 0; i < length; i++) {
         if (text[i] != '\n')
             continue;
-        uintptr_t previous_end = *count ? mappings[*count - 1].end : 0;
-        struct mapping mapping = mapping_from(text + taken, text + i, after_file, previous_end);
+        struct mapping mapping = mapping_from(text + taken, text + i, module);
         taken = i + 1;
         if (*count && joins(&mappings[*count - 1], &mapping))
             mappings[*count - 1].end = mapping.end;
@@ -129,7 +131,7 @@ long mappings_read(struct mapping *mappings, char *text)
     if (fd < 0)
         return fd;
     size_t count = 0;
-    bool after_file = false;
+    uintptr_t module = 0;
     long length = 0;
     for (;;) {
         long got = raw_syscall3(SYS_read, fd, (long)(text + length), TEXT_SIZE - length);
@@ -139,7 +141,7 @@ long mappings_read(struct mapping *mappings, char *text)
             length = got;
             break;
         }
-        length = lines_taken(mappings, &count, &after_file, text, (size_t)(length + got));
+        length = lines_taken(mappings, &count, &module, text, (size_t)(length + got));
         if (length < 0)
             break;
     }

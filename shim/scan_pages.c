@@ -19,10 +19,7 @@ enum { ENTRIES_A_READ = 8192 };
 #define PAGE_SWAPPED ((uint64_t)1 << 62)
 #define PAGE_OF_FILE ((uint64_t)1 << 61)
 
-/* Beyond this even asking which pages exist takes too long (the shadow memory of a sanitizer). */
-#define RANGE_MAX ((uintptr_t)256 << 30)
-
-/* … and without the page map a read-only file is not worth reading for the few words that relocation wrote to it. */
+/* Without the page map, a larger file is not worth reading for the few words that relocation wrote to it. */
 #define UNMAPPED_FILE_MAX ((uintptr_t)16 << 20)
 
 bool pages_opened(struct copy *copy)

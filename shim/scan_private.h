@@ -6,6 +6,7 @@
  *     scan.c        host   mailbox, clone, waiting
  *     scan_maps.c   either /proc: mappings, where the other threads' stacks end
  *     scan_copy.c   copy   the story: classify handles, find heaps, mark, answer
+ *     scan_modules.c copy  where the variables of modules end
  *     scan_stacks.c copy   which parts of thread stacks are dead
  *     scan_pages.c  copy   reading memory that may be sparse or bad
  *     scan_heap.c   copy   glibc's heaps: which blocks are in use, which block an address belongs to
@@ -26,6 +27,9 @@ enum { MAPPINGS_MAX = 131072, THREADS_MAX = 4096, TEXT_SIZE = 65536, READ_SIZE =
 #define ADDRESS_MASK 0xffffffffffffull
 #endif
 
+/* Of a larger mapping even asking which pages exist takes too long (the shadow memory of a sanitizer). */
+#define RANGE_MAX ((uintptr_t)256 << 30)
+
 enum mapping_kind {
     MAPPING_OTHER,     /* not readable, code, devices, the kernel's own pages: never a root */
     MAPPING_ANONYMOUS, /* private, no file */
@@ -40,6 +44,7 @@ struct mapping {
     uintptr_t start, end;
     uint8_t kind; /* enum mapping_kind */
     bool writable;
+    uintptr_t module; /* where the file before it was mapped, if it may be that file's .bss */
 };
 
 /* A thread that slept in the kernel before the copy was made, and still sleeps in the same way after. */
@@ -70,6 +75,8 @@ struct mailbox {
     char text[TEXT_SIZE];
 };
 
+struct copy;
+
 /* --- scan_maps.c (either) ------------------------------------------------------------------------------------------ */
 
 uint64_t monotonic_ns(void);
@@ -87,6 +94,12 @@ void thread_states_read(struct mailbox *mailbox);
 
 /* Withdraws `sleeps` of each thread that has moved since. */
 void thread_states_checked(struct mailbox *mailbox);
+
+/* --- scan_modules.c ---------------------------------------------------------------------------------------------------- */
+
+/* Cuts the .bss of modules off the anonymous memory that the kernel joins with it. Before anything else looks
+ * at them. */
+void modules_bounded(struct copy *copy);
 
 /* --- scan_heap.c ----------------------------------------------------------------------------------------------------- */
 
@@ -114,8 +127,6 @@ struct heap {
     uintptr_t arenas[256]; /* malloc_state of other arenas */
     size_t arena_count;
 };
-
-struct copy;
 
 /* Finds the heaps in the mappings. Adds what malloc owns to the excluded ranges. False: no memory for the books. */
 bool heaps_found(struct copy *copy);
@@ -189,7 +200,7 @@ struct foreign_handle {
 struct copy {
     struct scan_request *request;
     struct mailbox *mailbox;
-    const struct mapping *mappings;
+    struct mapping *mappings;
     size_t mapping_count;
     struct heap heap;
     struct scan_range *excluded; /* no roots: ours, malloc's, dead stacks. Sorted and disjoint once all are known */

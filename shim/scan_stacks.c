@@ -98,6 +98,12 @@ static bool lies_in(uintptr_t address, uintptr_t start, uintptr_t end)
     return address >= start && address < end;
 }
 
+/* Never of the main thread: its stack is not glibc's, so it has a descriptor but no block. */
+static bool is_in_frames_of(const struct thread_block *block, uintptr_t address)
+{
+    return block->start && lies_in(address, block->start, block->descriptor);
+}
+
 /* Below the host's frames are the shim's own and what they left: they hold handles by nature. */
 static void own_stack_excluded(struct copy *copy)
 {
@@ -109,7 +115,7 @@ static void own_stack_excluded(struct copy *copy)
     if (!lies_in(start, mapping->start, pointer))
         start = mapping->start;
     for (size_t i = 0; i < copy->block_count; i++)
-        if (lies_in(pointer, copy->blocks[i].start, copy->blocks[i].descriptor))
+        if (is_in_frames_of(&copy->blocks[i], pointer))
             start = copy->blocks[i].start;
     range_excluded(copy, mapping->kind == MAPPING_STACK ? mapping->start : start, pointer);
 }
@@ -134,7 +140,7 @@ void dead_stacks_excluded(struct copy *copy)
         uintptr_t pointer = block->thread ? stack_pointer_of(copy, block->thread) : 0;
         if (block->thread == 0 && !lies_in(copy->request->stack_pointer, block->start, block->end))
             range_excluded(copy, block->start, block->end);
-        else if (lies_in(pointer, block->start, block->descriptor))
+        else if (is_in_frames_of(block, pointer))
             range_excluded(copy, block->start, pointer);
     }
 }
@@ -147,7 +153,7 @@ bool is_on_live_stack(const struct copy *copy, uintptr_t address)
     if (mapping && mapping->kind == MAPPING_STACK)
         return true;
     for (size_t i = 0; i < copy->block_count; i++)
-        if (copy->blocks[i].thread && lies_in(address, copy->blocks[i].start, copy->blocks[i].descriptor))
+        if (copy->blocks[i].thread && is_in_frames_of(&copy->blocks[i], address))
             return true;
     return false;
 }

@@ -63,8 +63,9 @@ static inline void *sqlite_function(const char *name)
 static inline __attribute__((always_inline)) void stack_below_cleared(void)
 {
 #if defined(__x86_64__)
-    __asm__ volatile("lea -65536(%%rsp), %%rdi\n xor %%eax, %%eax\n mov $8192, %%ecx\n rep stosq" ::
-                         : "rax", "rcx", "rdi", "memory");
+    __asm__ volatile("sub $65536, %%rsp\n mov %%rsp, %%rdi\n xor %%eax, %%eax\n mov $8192, %%ecx\n rep stosq\n"
+                     "add $65536, %%rsp" ::
+                         : "rax", "rcx", "rdi", "cc", "memory");
 #endif
 }
 
@@ -117,7 +118,7 @@ static FAR void scan_asked_from(uintptr_t stack_pointer)
         .count = scan_case.count,
         .ignored = &scan_case.ignored,
         .ignored_count = 1,
-        .time_limit_ns = scan_case.time_limit_ns ? scan_case.time_limit_ns : 10 * SECONDS,
+        .time_limit_ns = scan_case.time_limit_ns ? scan_case.time_limit_ns : (MALLOC_IS_GLIBC ? 10 : 1) * SECONDS,
         .stack_pointer = stack_pointer,
     };
     scan_case.outcome = scan_references(&request, &scan_case.reason);

@@ -167,11 +167,11 @@ static void what_only_hidden_memory_may_hold_is_unknown(void **state)
     size_t handle = handle_stored(&hidden[1000]);
     scan_asked();
     munmap(hidden, MEBIBYTE);
-    assert_int_equal(scan_case.outcome, SCAN_NOT_POSSIBLE);
     assert_non_null(scan_case.reason);
     assert_int_equal(reference_of(held), REFERENCE_HELD);
     nothing_is_called_lost();
     if (MALLOC_IS_GLIBC) {
+        assert_int_equal(scan_case.outcome, SCAN_NOT_POSSIBLE);
         assert_int_equal(reference_of(handle), REFERENCE_UNKNOWN);
         assert_int_equal(reference_of(lost), REFERENCE_UNKNOWN);
     }
