@@ -90,6 +90,7 @@ def test_json_schema(report):
 def test_identity_does_not_depend_on_the_run(run_unclosed):
     first, second = run_unclosed("counted"), run_unclosed("counted", name="again")
     assert [finding["id"] for finding in first.findings] == [finding["id"] for finding in second.findings]
+    assert len(first.findings) == 2
 
 
 def test_page_says_the_same_without_scripts(report):
@@ -103,11 +104,13 @@ def test_page_says_the_same_without_scripts(report):
 @pytest.mark.parametrize("option, status", [("--fail-on=never", 0), ("--fail-on=note", 23), ("--exitcode=7", 7), ("--rule=leaked=note", 0),
                                             ("--rule=leaked=off", 0), ("--exit-status=program", 0), ("--require=libpq.connection", 23)])
 def test_options_decide_the_exit_status(run_unclosed, option, status):
-    assert run_unclosed("counted", options=[option]).status == status
+    report = run_unclosed("counted", options=[option])
+    assert (report.status, report.opened) == (status, {"sqlite3.connection": 1013})
 
 
 def test_requiring_what_was_not_seen_fails(run_unclosed):
     assert run_unclosed("counted", options=["--require=libpq.connection", "--rule=leaked=off"]).status not in (0, 23)
+    assert run_unclosed("counted", options=["--require=sqlite3.connection", "--rule=leaked=off"], name="seen").status == 0
 
 
 def test_report_from_the_trace_says_the_same(run_unclosed, report_of):
