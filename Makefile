@@ -54,7 +54,7 @@ ROOM_LIBRARIES_reports = -lsqlite3 -ldw -lelf -liberty
 
 # The same sources, built several times: for use, and for the tests under each sanitizer.
 VARIANTS := plain asan ubsan tsan fuzz
-VARIANT_FLAGS_plain := -O2
+VARIANT_FLAGS_plain := -O2 -fomit-frame-pointer
 VARIANT_FLAGS_asan := -O1 -fsanitize=address
 VARIANT_FLAGS_ubsan := -O1 -fsanitize=undefined -fno-sanitize-recover=undefined
 VARIANT_FLAGS_tsan := -O1 -fsanitize=thread -Wno-unknown-warning-option -Wno-tsan

@@ -43,6 +43,7 @@ void closed_remembered(const struct trace_handle *handle, enum trace_ended how, 
         closed->copy = handle->copy;
         atomic_store_explicit(&closed->state, RECORD_READY, memory_order_release);
         atomic_store_explicit(slot, number + 1, memory_order_release);
+        __builtin_prefetch(closed + 1, 1);
     }
     unlocked(lock);
 }

@@ -5,17 +5,26 @@
 static void raised(_Atomic uint64_t *highest, uint64_t value)
 {
     uint64_t known = atomic_load_explicit(highest, memory_order_relaxed);
-    while (value > known && !atomic_compare_exchange_weak_explicit(highest, &known, value, memory_order_relaxed,
-                                                                   memory_order_relaxed))
+    while (value > known &&
+           !atomic_compare_exchange_weak_explicit(highest, &known, value, memory_order_relaxed, memory_order_relaxed))
         ;
 }
 
 static void raised32(_Atomic uint32_t *highest, uint32_t value)
 {
     uint32_t known = atomic_load_explicit(highest, memory_order_relaxed);
-    while (value > known && !atomic_compare_exchange_weak_explicit(highest, &known, value, memory_order_relaxed,
-                                                                   memory_order_relaxed))
+    while (value > known &&
+           !atomic_compare_exchange_weak_explicit(highest, &known, value, memory_order_relaxed, memory_order_relaxed))
         ;
+}
+
+static inline void counted32(_Atomic uint32_t *counter, uint32_t number)
+{
+    if (is_alone())
+        atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + number,
+                              memory_order_relaxed);
+    else
+        atomic_fetch_add_explicit(counter, number, memory_order_relaxed);
 }
 
 /* --- timeline ------------------------------------------------------------------------------------------------------ */
@@ -59,7 +68,7 @@ static void timeline_noted(enum kind kind, uint64_t now, uint64_t before, uint64
     unsigned column = (unsigned)kind < TIMELINE_DECLARED ? (unsigned)kind : TIMELINE_DECLARED;
     raised32(&bucket->peak[column], (uint32_t)(before > after ? before : after));
     atomic_store_explicit(&bucket->touched, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(before > after ? &bucket->closed : &bucket->opened, 1, memory_order_relaxed);
+    counted32(before > after ? &bucket->closed : &bucket->opened, 1);
 }
 
 /* --- sites ------------------------------------------------------------------------------------------------------------- */
@@ -82,7 +91,7 @@ static void event_noted(uint64_t now)
     struct trace_process *process = record_of(TABLE_PROCESS, 0);
     atomic_store_explicit(&process->last_event, now, memory_order_relaxed);
     if (unlikely(atomic_load_explicit(&process->end, memory_order_relaxed) != END_NONE))
-        atomic_store(&process->end, END_NONE);      /* it was not the end: a vfork child's exit, an exec that failed */
+        atomic_store(&process->end, END_NONE); /* it was not the end: a vfork child's exit, an exec that failed */
 }
 
 void open_counted(struct trace_site *site, enum kind kind, uint64_t now, uint32_t target)
@@ -113,7 +122,7 @@ void close_counted(struct trace_site *site, enum kind kind, uint64_t now, uint64
     counted(&site->open, (uint64_t)-1);
     counted(&site->ended[how], 1);
     raised(&site->held_max, held);
-    atomic_fetch_add_explicit(&site->held[hold_bucket(held)], 1, memory_order_relaxed);
+    counted32(&site->held[hold_bucket(held)], 1);
     counted(&header->closed[kind], 1);
     uint64_t before = counted(&header->open[kind], (uint64_t)-1);
     if (!is_cheap(kind))

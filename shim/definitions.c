@@ -28,8 +28,9 @@ static struct {
     _Atomic(function_address) definitions[COPY_MAX + 1][FUNCTION_COUNT];
     _Atomic unsigned char stand_ins[COPY_MAX + 1]
                                    [FUNCTION_COUNT]; /* the copy to call instead where a function is lacking */
-    atomic_uint loaded[LIBRARY_COUNT];
 } table = {.busy = ATOMIC_FLAG_INIT};
+
+atomic_uint copies_loaded[LIBRARY_COUNT];
 
 static bool table_taken(void)
 {
@@ -64,15 +65,10 @@ function_address definition_in_copy(enum function function, unsigned copy)
     return atomic_load_explicit(&table.definitions[copy][function], memory_order_acquire);
 }
 
-unsigned copy_count(enum library library)
-{
-    return atomic_load_explicit(&table.loaded[library], memory_order_relaxed);
-}
-
 static void copy_retired(unsigned copy)
 {
     struct copy *entry = &table.copies[copy];
-    atomic_fetch_sub(&table.loaded[atomic_load(&entry->library)], 1);
+    atomic_fetch_sub(&copies_loaded[atomic_load(&entry->library)], 1);
     atomic_store(&entry->map, NULL);
     entry->retired_at = ++table.retirements;
     for (unsigned function = 0; function < FUNCTION_COUNT; ++function) {
@@ -149,7 +145,7 @@ static unsigned copy_noted(const struct link_map *map, enum library library)
     atomic_store(&entry->start, start);
     definitions_noted(copy, &object, library);
     atomic_store_explicit(&entry->map, map, memory_order_release);
-    atomic_fetch_add(&table.loaded[library], 1);
+    atomic_fetch_add(&copies_loaded[library], 1);
     return copy;
 }
 

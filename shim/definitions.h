@@ -22,6 +22,7 @@
 #ifndef UNCLOSED_SHIM_DEFINITIONS_H
 #define UNCLOSED_SHIM_DEFINITIONS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -69,7 +70,11 @@ function_address definition_in_copy(enum function function, unsigned copy);
 function_address definition_or_failure(enum function function, unsigned copy);
 
 /* How many copies of the library are known and loaded. */
-unsigned copy_count(enum library library);
+extern atomic_uint copies_loaded[LIBRARY_COUNT] __attribute__((visibility("hidden")));
+static inline unsigned copy_count(enum library library)
+{
+    return atomic_load_explicit(&copies_loaded[library], memory_order_relaxed);
+}
 
 /* Describes up to `capacity` of the loaded objects that define a library, called or not, seen or not; gives how many were described. */
 size_t copies_known(struct copy_description *out, size_t capacity);

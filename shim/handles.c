@@ -18,18 +18,18 @@ static bool is_transaction(unsigned kind)
 /* --- the index: buckets of chains ------------------------------------------------------------------------------------ */
 
 struct bucket {
-    _Atomic uint32_t *head;             /* NULL: no storage, so nothing can be in it */
+    _Atomic uint32_t *head; /* NULL: no storage, so nothing can be in it */
     uint32_t shard;
 };
 
-static struct bucket bucket_of(enum kind kind, uintptr_t address)
+static inline struct bucket bucket_of(enum kind kind, uintptr_t address)
 {
-    uint64_t hash = hash_mixed(address >> 4, kind) & (shim.trace.table[TABLE_INDEX_HANDLE].capacity - 1);
-    return (struct bucket){index_slot(TABLE_INDEX_HANDLE, hash), (uint32_t)hash % LOCK_SHARDS};
+    uint64_t hash = hash_mixed(address >> 4, kind);
+    return (struct bucket){index_slot(TABLE_INDEX_HANDLE, hash), hash % LOCK_SHARDS};
 }
 
 /* The place that refers to the handle, or to the chain's end. */
-static _Atomic uint32_t *place_in(const struct bucket *bucket, enum kind kind, uintptr_t address)
+static inline _Atomic uint32_t *place_in(const struct bucket *bucket, enum kind kind, uintptr_t address)
 {
     _Atomic uint32_t *place = bucket->head;
     for (uint32_t slot; (slot = atomic_load_explicit(place, memory_order_relaxed)) != 0;) {
@@ -41,13 +41,13 @@ static _Atomic uint32_t *place_in(const struct bucket *bucket, enum kind kind, u
     return place;
 }
 
-static void linked(const struct bucket *bucket, uint32_t slot)
+static inline void linked(const struct bucket *bucket, uint32_t slot)
 {
     handle_at(slot)->next = atomic_load_explicit(bucket->head, memory_order_relaxed);
     atomic_store_explicit(bucket->head, slot, memory_order_release);
 }
 
-static uint32_t unlinked(const struct bucket *bucket, enum kind kind, uintptr_t address)
+static inline uint32_t unlinked(const struct bucket *bucket, enum kind kind, uintptr_t address)
 {
     _Atomic uint32_t *place = place_in(bucket, kind, address);
     uint32_t slot = atomic_load_explicit(place, memory_order_relaxed);
@@ -56,7 +56,7 @@ static uint32_t unlinked(const struct bucket *bucket, enum kind kind, uintptr_t 
     return slot;
 }
 
-uint32_t handle_found(enum kind kind, uintptr_t address)
+static inline uint32_t looked_up(enum kind kind, uintptr_t address)
 {
     struct bucket bucket = bucket_of(kind, address);
     if (!address || !bucket.head)
@@ -65,6 +65,11 @@ uint32_t handle_found(enum kind kind, uintptr_t address)
     uint32_t slot = atomic_load_explicit(place_in(&bucket, kind, address), memory_order_relaxed);
     unlocked(&shim.handle_locks[bucket.shard]);
     return slot;
+}
+
+uint32_t handle_found(enum kind kind, uintptr_t address)
+{
+    return looked_up(kind, address);
 }
 
 /* Under the shard's lock. */
@@ -81,12 +86,12 @@ static uint32_t slot_allotted(uint32_t shard)
 static void slot_freed(uint32_t slot)
 {
     struct trace_handle *handle = handle_at(slot);
-    struct bucket bucket = bucket_of(handle->kind, handle->address);
+    uint32_t shard = hash_mixed(handle->address >> 4, handle->kind) % LOCK_SHARDS;
     atomic_store_explicit(&handle->state, HANDLE_FREE, memory_order_release);
-    locked(&shim.handle_locks[bucket.shard]);
-    handle->next = shim.free_handles[bucket.shard];
-    shim.free_handles[bucket.shard] = slot;
-    unlocked(&shim.handle_locks[bucket.shard]);
+    locked(&shim.handle_locks[shard]);
+    handle->next = shim.free_handles[shard];
+    shim.free_handles[shard] = slot;
+    unlocked(&shim.handle_locks[shard]);
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------------------ */
@@ -105,34 +110,45 @@ static void open_failure_noted(enum kind kind, uint32_t site, uint32_t stack, ui
                                     .function = string_interned(opening->function)});
 }
 
-static void handle_filled(struct trace_handle *handle, enum kind kind, uintptr_t address, uint32_t site,
-                          uint32_t target, uint64_t now, const struct opening *opening)
+/* Every field but `state` and `next`, one by one: it costs less than clearing them all first. */
+static inline void handle_filled(struct trace_handle *handle, enum kind kind, uintptr_t address, uint32_t site,
+                                 uint32_t target, uint64_t now, const struct opening *opening)
 {
     uint32_t id = thread_id(now);
-    memset((char *)handle + sizeof(handle->state), 0, sizeof(*handle) - sizeof(handle->state));
     handle->kind = (uint16_t)kind;
     handle->copy = (uint16_t)opening->copy;
     handle->address = address;
     handle->generation = counted(&shim.generation, 1) + 1;
     handle->site = site;
+    atomic_init(&handle->flags,
+                (opening->failed ? HANDLE_FAILED_OPEN : 0u) | (opening->connecting ? HANDLE_CONNECTING : 0u));
     handle->opened = now;
     atomic_init(&handle->last_used, now);
     handle->thread = id;
     atomic_init(&handle->last_thread, id);
     memcpy(handle->thread_name, thread.name, sizeof(handle->thread_name));
     handle->target = target;
-    atomic_init(&handle->owner, owner_of_thread());
+    handle->parent = 0;
+    handle->parent_generation = 0;
+    atomic_init(&handle->owner, unlikely(thread.owner) ? owner_of_thread() : 0);
+    atomic_init(&handle->details, 0);
+    atomic_init(&handle->close_stack, 0);
+    atomic_init(&handle->close_result, 0);
+    atomic_init(&handle->close_time, 0);
+    atomic_init(&handle->transaction, 0);
+    atomic_init(&handle->reference, 0);
     handle->changes = opening->changes;
+    handle->children = 0;
+    handle->next_sibling = handle->previous_sibling = 0;
     handle->failed_code = (uint32_t)opening->code;
-    atomic_init(&handle->flags, (opening->failed ? HANDLE_FAILED_OPEN : 0u) |
-                                    (opening->connecting ? HANDLE_CONNECTING : 0u));
+    handle->reserved = 0;
 }
 
 uint32_t handle_opened(enum kind kind, uintptr_t address, uint32_t stack, const struct opening *opening)
 {
     uint64_t now = is_cheap(kind) ? time_now_coarse() : time_now();
     uint32_t site = site_of(kind, stack);
-    uint32_t target = target_interned(opening->target);
+    uint32_t target = opening->target ? target_interned(opening->target) : 0;
     if (site && opening->failed)
         open_failure_noted(kind, site, stack, target, address != 0, opening);
     if (!site || !address)
@@ -156,7 +172,8 @@ uint32_t handle_opened(enum kind kind, uintptr_t address, uint32_t stack, const 
         handle_finished(replaced, ENDED_REPLACED);
     if (!slot)
         return 0;
-    owner_gained(handle_at(slot)->owner);
+    if (unlikely(thread.owner))
+        owner_gained(handle_at(slot)->owner);
     if (opening->parent)
         child_added(opening->parent, slot);
     open_counted(site_at(site), kind, now, target);
@@ -278,6 +295,14 @@ void handle_touched(uint32_t slot)
     atomic_store_explicit(&handle->last_thread, thread_id(now), memory_order_relaxed);
 }
 
+uint32_t handle_used(enum kind kind, uintptr_t address)
+{
+    uint32_t slot = looked_up(kind, address);
+    if (slot)
+        handle_touched(slot);
+    return slot;
+}
+
 /* --- transactions ---------------------------------------------------------------------------------------------------------- */
 
 static void transaction_begun(enum kind kind, uint32_t slot, const struct transaction_state *state,
@@ -302,8 +327,7 @@ static void transaction_ended(enum kind kind, struct trace_handle *connection)
         handle_finished(transaction, ENDED_EXPLICIT);
 }
 
-void transaction_seen(enum kind kind, uint32_t slot, const struct transaction_state *state,
-                      const struct caller *caller)
+void transaction_seen(enum kind kind, uint32_t slot, const struct transaction_state *state, const struct caller *caller)
 {
     struct trace_handle *connection = handle_at(slot);
     bool was_open = atomic_load_explicit(&connection->flags, memory_order_relaxed) & HANDLE_IN_TRANSACTION;

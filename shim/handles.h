@@ -35,10 +35,10 @@ static inline bool is_cheap(unsigned kind)
 HIDDEN uint32_t handle_found(enum kind kind, uintptr_t address);
 
 /* A new handle; with address 0 only a failed open. The slot, 0: not recorded (counted). */
-HIDDEN uint32_t handle_opened(enum kind kind, uintptr_t address, uint32_t stack, const struct opening *opening);
+HIDDEN HOT uint32_t handle_opened(enum kind kind, uintptr_t address, uint32_t stack, const struct opening *opening);
 
 /* Takes an open handle out of the index, before its real close. 0: no such handle is open. */
-HIDDEN uint32_t handle_closing(enum kind kind, uintptr_t address, uint32_t stack);
+HIDDEN HOT uint32_t handle_closing(enum kind kind, uintptr_t address, uint32_t stack);
 
 /* The close that began was refused, the handle lives on. */
 HIDDEN void handle_close_refused(uint32_t slot, int code, const char *function);
@@ -47,10 +47,11 @@ HIDDEN void handle_close_refused(uint32_t slot, int code, const char *function);
 HIDDEN void handle_made_zombie(uint32_t slot, const char *function);
 
 /* … or done. Ends transactions among the children; other children go on without a parent. */
-HIDDEN void handle_finished(uint32_t slot, enum trace_ended how);
+HIDDEN HOT void handle_finished(uint32_t slot, enum trace_ended how);
 
-/* It is being used. */
-HIDDEN void handle_touched(uint32_t slot);
+/* It is being used. handle_used: finds it, too, and gives its slot or 0. */
+HIDDEN HOT void handle_touched(uint32_t slot);
+HIDDEN HOT uint32_t handle_used(enum kind kind, uintptr_t address);
 
 /* A close or use of what is not open here: closed before, or inherited by fork, or none of our business. */
 HIDDEN void stranger_closed(enum kind kind, uintptr_t address, uint32_t stack, const char *function);
@@ -68,20 +69,20 @@ HIDDEN void transaction_seen(enum kind kind, uint32_t connection, const struct t
 HIDDEN void transaction_cut(uint32_t connection, bool wrote, uint32_t stack, const char *function);
 
 /* family.c: parents and children. All under the parent's family lock. */
-HIDDEN void child_added(uint32_t parent, uint32_t child);
-HIDDEN void child_removed(uint32_t child);
+HIDDEN HOT void child_added(uint32_t parent, uint32_t child);
+HIDDEN HOT void child_removed(uint32_t child);
 HIDDEN uint32_t child_taken(uint32_t parent);           /* the first child, with no parent any more; 0: no child left */
 HIDDEN unsigned children_alive(uint32_t parent);        /* those that keep a closed parent alive */
 
 /* counters.c */
-HIDDEN void open_counted(struct trace_site *site, enum kind kind, uint64_t now, uint32_t target);
-HIDDEN void close_counted(struct trace_site *site, enum kind kind, uint64_t now, uint64_t held, enum trace_ended how);
+HIDDEN HOT void open_counted(struct trace_site *site, enum kind kind, uint64_t now, uint32_t target);
+HIDDEN HOT void close_counted(struct trace_site *site, enum kind kind, uint64_t now, uint64_t held, enum trace_ended how);
 
 /* facts.c: `fact` holds the identifying fields and whatever else is known; one with the same identity is only counted. */
 HIDDEN void fact_noted(const struct trace_fact *fact);
 
 /* closed.c: the ring. */
-HIDDEN void closed_remembered(const struct trace_handle *handle, enum trace_ended how, uint64_t now);
+HIDDEN HOT void closed_remembered(const struct trace_handle *handle, enum trace_ended how, uint64_t now);
 HIDDEN bool closed_recalled(const struct trace_map *map, enum kind kind, uintptr_t address, struct trace_closed *closed);
 
 /* owners.c */

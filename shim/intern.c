@@ -27,7 +27,7 @@ uint32_t interned(const struct interning *what, const void *key, uint64_t hash)
             probe++;
             continue;
         }
-        if (!is_locked) {               /* an empty slot: look at it again, locked */
+        if (!is_locked) { /* an empty slot: look at it again, locked */
             locked(lock);
             is_locked = true;
             continue;
@@ -162,9 +162,8 @@ static uint32_t native_frame(uintptr_t address, bool is_exact)
     uint32_t module = module_of(is_exact ? address : address - 1, &bias);
     if (!module)
         return frame_interned((struct trace_frame){.type = FRAME_UNKNOWN, .offset = address});
-    return frame_interned((struct trace_frame){.type = is_exact ? FRAME_NATIVE_EXACT : FRAME_NATIVE,
-                                               .module = module,
-                                               .offset = address - bias});
+    return frame_interned((struct trace_frame){
+        .type = is_exact ? FRAME_NATIVE_EXACT : FRAME_NATIVE, .module = module, .offset = address - bias});
 }
 
 uint32_t stack_interned(const struct native_stack *stack, void *unused)
@@ -192,15 +191,20 @@ uint32_t stack_here(const struct caller *caller)
 
 /* --- sites ----------------------------------------------------------------------------------------------------------------- */
 
-static bool site_is(uint32_t number, const void *key_)
+struct site_key {
+    uint32_t kind, stack;
+};
+
+static inline bool site_is(uint32_t number, const void *key_)
 {
-    const struct trace_site *key = key_, *site = site_at(number);
+    const struct site_key *key = key_;
+    const struct trace_site *site = site_at(number);
     return site->stack == key->stack && site->kind == key->kind;
 }
 
 static uint32_t site_added(const void *key_)
 {
-    const struct trace_site *key = key_;
+    const struct site_key *key = key_;
     uint32_t number = record_claimed(TABLE_SITE, LOSS_SITES);
     if (number) {
         struct trace_site *site = site_at(number);
@@ -211,9 +215,13 @@ static uint32_t site_added(const void *key_)
     return number;
 }
 
+/* The first look is nearly always the right one, and is worth its own lines: every open asks. */
 uint32_t site_of(enum kind kind, uint32_t stack)
 {
     static const struct interning sites = {TABLE_INDEX_SITE, LOSS_SITES, site_is, site_added};
-    struct trace_site key = {.kind = kind, .stack = stack};
-    return interned(&sites, &key, hash_mixed(stack, kind));
+    struct site_key key = {kind, stack};
+    uint64_t hash = hash_mixed(stack, kind);
+    _Atomic uint32_t *slot = index_slot(TABLE_INDEX_SITE, hash);
+    uint32_t number = slot ? atomic_load_explicit(slot, memory_order_acquire) : 0;
+    return likely(number && site_is(number, &key)) ? number : interned(&sites, &key, hash);
 }

@@ -27,6 +27,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 #define HIDDEN __attribute__((visibility("hidden")))
+#define HOT __attribute__((hot))    /* run by every call: kept together, in few of the program's cache lines */
 #define likely(condition) __builtin_expect(!!(condition), 1)
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
 
@@ -213,7 +214,7 @@ static inline uint32_t thread_id(uint64_t now)
 }
 
 HIDDEN uint64_t time_now(void);         /* CLOCK_MONOTONIC, ns */
-HIDDEN uint64_t time_now_coarse(void);  /* the same clock at its last tick (some ms ago), much cheaper */
+HIDDEN HOT uint64_t time_now_coarse(void);  /* the same clock at its last tick (some ms ago), much cheaper */
 
 /* --- the file (trace_file.c) ---------------------------------------------------------------------------------------- */
 
@@ -260,19 +261,19 @@ HIDDEN uint32_t string_interned(const char *text);                          /* N
 HIDDEN uint32_t bytes_interned(const char *bytes, size_t length);           /* cut at 4095 */
 HIDDEN uint32_t target_interned(const char *target);                        /* without passwords (redact.c) */
 HIDDEN uint32_t stack_interned(const struct native_stack *stack, void *unused);
-HIDDEN uint32_t stack_here(const struct caller *caller);                    /* captures; STACK_OTHER when it cannot */
-HIDDEN uint32_t site_of(enum kind kind, uint32_t stack);                    /* 0: table full */
+HIDDEN HOT uint32_t stack_here(const struct caller *caller);                    /* captures; STACK_OTHER when it cannot */
+HIDDEN HOT uint32_t site_of(enum kind kind, uint32_t stack);                    /* 0: table full */
 HIDDEN uint32_t module_of(uintptr_t address, uint64_t *bias);               /* 0: in no module, or table full */
 HIDDEN bool object_spanned(uintptr_t address, uintptr_t *start, uintptr_t *end);     /* the loaded object around it */
 
 static inline struct trace_handle *handle_at(uint32_t slot)
 {
-    return record_of(TABLE_HANDLE, slot);
+    return (struct trace_handle *)shim.trace.table[TABLE_HANDLE].base + slot;
 }
 
 static inline struct trace_site *site_at(uint32_t site)
 {
-    return record_of(TABLE_SITE, site);
+    return (struct trace_site *)shim.trace.table[TABLE_SITE].base + site;
 }
 
 /* --- who we are (identity.c, options.c, redact.c) ---------------------------------------------------------------------- */

@@ -46,13 +46,13 @@ static inline void evidence_added(struct stack_evidence *evidence, const struct 
 /* What a stack's id depends on besides the stack. */
 struct memo_terms {
     uint64_t epoch;
-    uint32_t depth_limit;
-    uint32_t forgotten; /* memo_forgotten_count() from before the walk */
+    uint64_t depth_limit;
+    uint64_t forgotten; /* memo_forgotten_count() from before the walk */
 };
-uint32_t memo_forgotten_count(void);
+__attribute__((hot)) uint32_t memo_forgotten_count(void);
 
 /* The remembered id; 0: none. */
-uint32_t stack_remembered(const struct caller *from, const struct memo_terms *terms);
+__attribute__((hot)) uint32_t stack_remembered(const struct caller *from, const struct memo_terms *terms);
 
 /* Best effort. id is not 0. */
 void stack_memorized(const struct caller *from, const struct memo_terms *terms, const struct stack_evidence *evidence,

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "dlsym.h"
+
 static const uint8_t handle_kind[FUNCTION_COUNT] = {
 #define NO_HANDLE NONE
 #define FUNCTION(library, function, handle, failure) [FUNCTION_##function] = KIND_OF(handle),
@@ -49,8 +51,9 @@ static unsigned copy_called(enum function function, uintptr_t handle, const uint
 }
 
 /*
- * What call_begun found for a call place. Holds until something is unloaded (a program's references are bound when they
- * are made, not anew when another library arrives). `version` is odd while an entry is written.
+ * What is known of a call place. Holds until something is unloaded (a program's references are bound when they are made,
+ * not anew when another library arrives), and while there is one copy of the library. `version` is odd while an entry is
+ * written.
  */
 enum { KNOWN_PLACES = 512 };
 static struct place {
@@ -59,27 +62,14 @@ static struct place {
     uintptr_t return_address;
     uint64_t unload_epoch;
     function_address address;
-    uint32_t copy;
+    const char *name;
+    uint16_t copy, library;
     bool internal;
 } places[KNOWN_PLACES];
 
-static struct place *place_of(enum function function, uintptr_t return_address)
+static inline struct place *place_of(enum function function, uintptr_t return_address)
 {
     return &places[((return_address >> 2) ^ (return_address >> 11) ^ function * 37u) % KNOWN_PLACES];
-}
-
-static bool place_known(enum function function, uintptr_t return_address, struct call *call, bool *internal)
-{
-    struct place *place = place_of(function, return_address);
-    uint32_t version = atomic_load_explicit(&place->version, memory_order_acquire);
-    if (place->return_address != return_address || place->function != function ||
-        place->unload_epoch != atomic_load_explicit(&shim.unload_epoch, memory_order_relaxed))
-        return false;
-    call->function = place->address;
-    call->copy = place->copy;
-    *internal = place->internal;
-    atomic_thread_fence(memory_order_acquire);
-    return !(version & 1) && atomic_load_explicit(&place->version, memory_order_relaxed) == version;
 }
 
 static void place_remembered(enum function function, uintptr_t return_address, uint64_t unload_epoch,
@@ -93,27 +83,24 @@ static void place_remembered(enum function function, uintptr_t return_address, u
     place->return_address = return_address;
     place->unload_epoch = unload_epoch;
     place->address = call->function;
-    place->copy = call->copy;
+    place->name = call->name;
+    place->copy = (uint16_t)call->copy;
+    place->library = (uint16_t)library_of_function(function);
     place->internal = internal;
     atomic_store_explicit(&place->version, version + 2, memory_order_release);
 }
 
-struct call call_begun(enum function function, uintptr_t handle, const uintptr_t *frame)
+__attribute__((noinline)) static struct call call_begun_anew(enum function function, uintptr_t handle,
+                                                             const uintptr_t *frame)
 {
     int error = errno;
     struct call call = {.frame = frame, .name = name_of_function(function)};
-    bool internal, recorded = !has_interrupted() && is_recording();
+    bool recorded = !has_interrupted() && is_recording();
     uint64_t unload_epoch = atomic_load(&shim.unload_epoch);
     unsigned copy = copy_bound_by_stub(function);
-    if (copy == COPY_NONE && likely(copy_count(library_of_function(function)) <= 1) &&
-        place_known(function, frame[1], &call, &internal)) {
-        call.recorded = recorded && !internal;
-        errno = error;
-        return call;
-    }
     call.copy = copy != COPY_NONE ? copy : copy_called(function, handle, frame, recorded);
     call.function = definition_or_failure(function, call.copy);
-    internal = is_library_internal(frame[1], call.copy, call.function);
+    bool internal = is_library_internal(frame[1], call.copy, call.function);
     if (copy == COPY_NONE && call.copy != COPY_NONE)
         place_remembered(function, frame[1], unload_epoch, &call, internal);
     call.recorded = recorded && !internal;
@@ -121,23 +108,48 @@ struct call call_begun(enum function function, uintptr_t handle, const uintptr_t
     return call;
 }
 
+struct call call_begun(enum function function, uintptr_t handle, const uintptr_t *frame)
+{
+    const struct place *place = place_of(function, frame[1]);
+    uint32_t version = atomic_load_explicit(&place->version, memory_order_acquire);
+    struct call call = {.frame = frame, .function = place->address, .name = place->name, .copy = place->copy};
+    bool is_known = place->return_address == frame[1] && place->function == function && !(version & 1) &&
+                    place->unload_epoch == atomic_load_explicit(&shim.unload_epoch, memory_order_relaxed) &&
+                    copy_count((enum library)place->library) <= 1;
+    uint32_t life = atomic_load_explicit(shim.life, memory_order_acquire);
+    call.recorded = !place->internal && life == LIFE_ON;
+    atomic_thread_fence(memory_order_acquire);
+    if (likely(is_known && atomic_load_explicit(&place->version, memory_order_relaxed) == version && !stub_binding &&
+               !thread.busy && life >= LIFE_ON))
+        return call;
+    return call_begun_anew(function, handle, frame);
+}
+
+/* `terms`: the unload epoch and the copy that `address` is right for. */
+static struct helper {
+    _Atomic uint64_t terms;
+    _Atomic(function_address) address;
+} helpers[FUNCTION_COUNT];
+
+__attribute__((noinline)) static function_address helper_searched(enum function function, unsigned copy, uint64_t terms)
+{
+    function_address address = definition_or_failure(function, copy);
+    atomic_store(&helpers[function].terms, 0);
+    atomic_store(&helpers[function].address, address);
+    atomic_store(&helpers[function].terms, terms);
+    return address;
+}
+
 function_address helper_found(enum function function, unsigned copy)
 {
-    static struct {
-        _Atomic uint64_t terms;         /* unload epoch and copy that `address` is right for */
-        _Atomic(function_address) address;
-    } known[FUNCTION_COUNT];
+    struct helper *helper = &helpers[function];
     uint64_t terms = (atomic_load_explicit(&shim.unload_epoch, memory_order_relaxed) + 1) << 8 | copy;
-    if (likely(atomic_load_explicit(&known[function].terms, memory_order_acquire) == terms)) {
-        function_address address = atomic_load_explicit(&known[function].address, memory_order_acquire);
-        if (likely(atomic_load_explicit(&known[function].terms, memory_order_relaxed) == terms))
+    if (likely(atomic_load_explicit(&helper->terms, memory_order_acquire) == terms)) {
+        function_address address = atomic_load_explicit(&helper->address, memory_order_acquire);
+        if (likely(atomic_load_explicit(&helper->terms, memory_order_relaxed) == terms))
             return address;
     }
-    function_address address = definition_or_failure(function, copy);
-    atomic_store(&known[function].terms, 0);
-    atomic_store(&known[function].address, address);
-    atomic_store(&known[function].terms, terms);
-    return address;
+    return helper_searched(function, copy, terms);
 }
 
 static void library_noted(const struct call *call)
@@ -162,16 +174,14 @@ static void library_noted(const struct call *call)
     atomic_store_explicit(&library->ready, 1, memory_order_release);
 }
 
-uint32_t call_opened(struct call *call, enum kind kind, uintptr_t handle, const struct opening *given)
+uint32_t call_opened(struct call *call, enum kind kind, uintptr_t handle, const struct opening *opening)
 {
-    if ((!handle && !given->failed) || !guard_entered())
+    if ((!handle && !opening->failed) || !guard_entered())
         return 0;
     int error = errno;
-    struct opening opening = *given;
-    opening.copy = call->copy;
     struct caller caller = caller_of(call);
     library_noted(call);
-    uint32_t slot = handle_opened(kind, handle, stack_here(&caller), &opening);
+    uint32_t slot = handle_opened(kind, handle, stack_here(&caller), opening);
     errno = error;
     guard_left();
     return slot;
@@ -207,19 +217,21 @@ void call_closed(struct call *call, const struct closing_result *result)
     guard_left();
 }
 
+__attribute__((noinline)) static void stranger_met(const struct call *call, enum kind kind, uintptr_t handle)
+{
+    int error = errno;
+    struct caller caller = caller_of(call);
+    stranger_used(kind, handle, &caller, call->name);
+    errno = error;
+}
+
 uint32_t call_used(struct call *call, enum kind kind, uintptr_t handle)
 {
     if (!handle || !guard_entered())
         return 0;
-    int error = errno;
-    uint32_t slot = handle_found(kind, handle);
-    if (likely(slot)) {
-        handle_touched(slot);
-    } else {
-        struct caller caller = caller_of(call);
-        stranger_used(kind, handle, &caller, call->name);
-    }
-    errno = error;
+    uint32_t slot = handle_used(kind, handle);
+    if (unlikely(!slot))
+        stranger_met(call, kind, handle);
     guard_left();
     return slot;
 }
@@ -307,9 +319,8 @@ void definition_missing(enum function function)
         said("called, but no loaded library defines it; the call fails:", name_of_function(function), 0);
     if (!thread.busy && is_recording() && guard_entered()) {
         lost(LOSS_UNRESOLVED);
-        fact_noted(&(struct trace_fact){.type = FACT_UNRESOLVED,
-                                        .stack = STACK_OTHER,
-                                        .function = string_interned(name_of_function(function))});
+        fact_noted(&(struct trace_fact){
+            .type = FACT_UNRESOLVED, .stack = STACK_OTHER, .function = string_interned(name_of_function(function))});
         guard_left();
     }
     errno = error;

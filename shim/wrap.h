@@ -33,7 +33,7 @@ struct call {
     uint32_t closing; /* slot of the handle that this call closes, 0: none */
 };
 
-#define WRAP(type, name, parameters) EXPORT type name parameters
+#define WRAP(type, name, parameters) EXPORT HOT type name parameters
 
 #define CALL(name, ...)                                                                                \
     struct call call = call_begun(FUNCTION_##name, (uintptr_t)(FIRST_OF(__VA_OPT__(__VA_ARGS__, ) 0)), \
@@ -48,10 +48,10 @@ struct call {
 #define open_handle(kind, handle) (call.recorded ? handle_known(&call, KIND_##kind, (uintptr_t)(handle)) : 0)
 
 /* A handle was opened, or an open failed; see struct opening. A NULL handle of a successful open is no handle. */
-#define opened(kind, handle, ...)                                                                                      \
-    (call.recorded                                                                                                     \
-         ? call_opened(&call, KIND_##kind, (uintptr_t)(handle), &(struct opening){.function = call.name, __VA_ARGS__}) \
-         : 0)
+#define opened(kind, handle, ...)                                                                          \
+    (call.recorded ? call_opened(&call, KIND_##kind, (uintptr_t)(handle),                                  \
+                                 &(struct opening){.function = call.name, .copy = call.copy, __VA_ARGS__}) \
+                   : 0)
 
 /* A close begins / has returned. */
 struct closing_result {
@@ -74,11 +74,19 @@ struct closing_result {
 #define used(kind, handle) (call.recorded ? call_used(&call, KIND_##kind, (uintptr_t)(handle)) : 0)
 
 /* How the connection's transaction stands now; see struct transaction_state. */
-#define transaction(kind, connection_slot, ...)                                                              \
-    do                                                                                                       \
-        if (call.recorded && (connection_slot))                                                              \
-            call_transaction(&call, KIND_##kind, connection_slot, &(struct transaction_state){__VA_ARGS__}); \
-    while (0)
+#define transaction(kind, connection_slot, ...)                                      \
+    do {                                                                             \
+        struct transaction_state state_ = {__VA_ARGS__};                             \
+        if (call.recorded && (connection_slot) && is_news(connection_slot, &state_)) \
+            call_transaction(&call, KIND_##kind, connection_slot, &state_);          \
+    } while (0)
+
+static inline bool is_news(uint32_t connection, const struct transaction_state *state)
+{
+    uint32_t flags = atomic_load_explicit(&handle_at(connection)->flags, memory_order_relaxed);
+    return state->open ? !(flags & HANDLE_IN_TRANSACTION) || state->wrote || state->failed
+                       : flags & HANDLE_IN_TRANSACTION;
+}
 
 /* The connection is closed while a transaction is open. `wrote`: besides what transaction() has said. */
 #define closed_in_transaction(wrote)            \
@@ -101,12 +109,12 @@ struct closing_result {
             call_connected(&call, KIND_##kind, (uintptr_t)(handle), has_failed); \
     while (0)
 
-HIDDEN struct call call_begun(enum function function, uintptr_t handle, const uintptr_t *frame);
-HIDDEN function_address helper_found(enum function function, unsigned copy);
-HIDDEN uint32_t call_opened(struct call *call, enum kind kind, uintptr_t handle, const struct opening *opening);
-HIDDEN void call_closing(struct call *call, enum kind kind, uintptr_t handle);
-HIDDEN void call_closed(struct call *call, const struct closing_result *result);
-HIDDEN uint32_t call_used(struct call *call, enum kind kind, uintptr_t handle);
+HIDDEN HOT struct call call_begun(enum function function, uintptr_t handle, const uintptr_t *frame);
+HIDDEN HOT function_address helper_found(enum function function, unsigned copy);
+HIDDEN HOT uint32_t call_opened(struct call *call, enum kind kind, uintptr_t handle, const struct opening *opening);
+HIDDEN HOT void call_closing(struct call *call, enum kind kind, uintptr_t handle);
+HIDDEN HOT void call_closed(struct call *call, const struct closing_result *result);
+HIDDEN HOT uint32_t call_used(struct call *call, enum kind kind, uintptr_t handle);
 HIDDEN uint32_t handle_known(struct call *call, enum kind kind, uintptr_t handle);
 HIDDEN void call_transaction(struct call *call, enum kind kind, uint32_t connection,
                              const struct transaction_state *state);
