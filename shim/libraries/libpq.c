@@ -105,15 +105,30 @@ WRAP(void, PQfinish, (PGconn *conn))
 
 /* --- transactions: what the server last told the client ---------------------------------------------------------------------- */
 
-/* The command's tag, as the server gave it: "INSERT 0 1". */
-static bool is_writing(const char *tag)
+/* The command's tag, as the server gave it: "INSERT 0 1". "COPY 3" does not tell in which direction. */
+static bool is_writing(const char *tag, bool copied_in)
 {
-    static const char *const tags[] = {"INSERT ", "UPDATE ", "DELETE ", "MERGE ",   "COPY ",
-                                       "CREATE ", "ALTER ",  "DROP ",   "TRUNCATE ", "SELECT INTO"};
+    static const char *const tags[] = {"INSERT ", "UPDATE ", "DELETE ", "MERGE ",     "CREATE ",
+                                       "ALTER ",  "DROP ",   "TRUNCATE ", "SELECT INTO"};
+    if (strncmp(tag, "COPY ", 5) == 0)
+        return copied_in;
     for (size_t i = 0; i < sizeof(tags) / sizeof(tags[0]); i++)
         if (strncmp(tag, tags[i], strlen(tags[i])) == 0)
-            return strcmp(tag, "INSERT 0 0") != 0 && strcmp(tag, "UPDATE 0") != 0 && strcmp(tag, "DELETE 0") != 0;
+            return strcmp(tag, "INSERT 0 0") != 0 && strcmp(tag, "UPDATE 0") != 0 && strcmp(tag, "DELETE 0") != 0 &&
+                   strcmp(tag, "MERGE 0") != 0;
     return false;
+}
+
+/* Did the command whose result this is change anything? A connection's `changes`: 1 while rows are copied in. */
+static bool has_written(const struct call *working, uint32_t connection, const PGresult *result)
+{
+    struct call call = *working;
+    if (!result)
+        return false;
+    struct trace_handle *handle = handle_at(connection);
+    bool wrote = is_writing(HELPER_OF(PQcmdStatus)((PGresult *)(uintptr_t)result), handle->changes != 0);
+    handle->changes = HELPER_OF(PQresultStatus)(result) == PGRES_COPY_IN;
+    return wrote;
 }
 
 static void work_done(struct call *working, uint32_t connection, PGconn *conn, PGresult *result)
@@ -121,12 +136,16 @@ static void work_done(struct call *working, uint32_t connection, PGconn *conn, P
     struct call call = *working;
     if (!connection)
         return;
+    bool wrote = has_written(&call, connection, result);
     PGTransactionStatusType status = HELPER_OF(PQtransactionStatus)(conn);
-    if (status == PQTRANS_ACTIVE)
-        return;                         /* a command is under way: the next result tells */
-    const char *tag = result ? HELPER_OF(PQcmdStatus)(result) : NULL;
-    transaction(LIBPQ_TRANSACTION, connection, .open = status == PQTRANS_INTRANS || status == PQTRANS_INERROR,
-                .failed = status == PQTRANS_INERROR, .wrote = tag && is_writing(tag));
+    bool is_under_way = status == PQTRANS_ACTIVE;       /* libpq tells how the transaction stands after the last result */
+    bool is_over = is_under_way && result && strcmp(HELPER_OF(PQcmdStatus)(result), "COMMIT") == 0;
+    if (is_under_way && !is_over &&
+        (!wrote || !(atomic_load(&handle_at(connection)->flags) & HANDLE_IN_TRANSACTION)))
+        return;
+    transaction(LIBPQ_TRANSACTION, connection,
+                .open = (is_under_way && !is_over) || status == PQTRANS_INTRANS || status == PQTRANS_INERROR,
+                .failed = status == PQTRANS_INERROR, .wrote = wrote);
 }
 
 #define RESET(type, name)                                                                                          \
@@ -194,10 +213,10 @@ WRAP(PGresult *, PQmakeEmptyPGresult, (PGconn *conn, ExecStatusType status))
     return result;
 }
 
+/* The source may be the library's own, given to a notice receiver, where one that was cleared has been: no use after close. */
 WRAP(PGresult *, PQcopyResult, (const PGresult *source, int flags))
 {
     CALL(PQcopyResult, source);
-    used(LIBPQ_RESULT, source);
     PGresult *result = real(source, flags);
     opened(LIBPQ_RESULT, result);
     return result;
