@@ -32,6 +32,10 @@ def built(name):
     return path
 
 
+def is_test_program(word):
+    return isinstance(word, str) and any((SOURCES / f"{word}{ending}").exists() for ending in (".c", ".cc"))
+
+
 def line_of(source, text):
     """The number of the one line of tests/programs/SOURCE that has `text`."""
     lines = [number for number, line in enumerate((SOURCES / source).read_text().splitlines(), 1) if text in line]
@@ -139,13 +143,13 @@ def is_subset_in_order(some, of):
 def run_unclosed(tmp_path):
     """run_unclosed(PROGRAM, ARGUMENT…, options=[…], environment={…}) -> Report. PROGRAM may be the name of a test program."""
 
-    def run(program, *arguments, options=(), environment=None, name="unclosed-report", before=(), **more):
-        program = built(program) if isinstance(program, str) and (SOURCES / f"{program}.c").exists() or \
-            isinstance(program, str) and (SOURCES / f"{program}.cc").exists() else program
+    def run(program, *arguments, options=(), environment=None, name="unclosed-report", **more):
+        if is_test_program(program):
+            program = built(program)
         json_file = tmp_path / f"{name}.json"
         json_file.unlink(missing_ok=True)
         more.setdefault("cwd", tmp_path)
-        words = [*before, COMMAND, "run", "-o", tmp_path / name, f"--format=json={json_file}", *options, "--", program, *arguments]
+        words = [COMMAND, "run", "-o", tmp_path / name, f"--format=json={json_file}", *options, "--", program, *arguments]
         return Report(finished(words, environment=environment, **more), tmp_path / name, json_file)
 
     return run

@@ -40,7 +40,8 @@ def test_process_is_counted(report):
 
 
 def test_sites_are_counted(report):
-    rows = report.rows("SELECT where_function, sum(opened), sum(closed), sum(site.open) FROM site JOIN stack ON stack.id = site.stack GROUP BY 1")
+    rows = report.rows("SELECT where_function, sum(opened), sum(closed), sum(site.open) FROM site "
+                       "JOIN stack ON stack.id = site.stack GROUP BY 1")
     assert rows == [("forget", 10, 0, 10), ("keep", 3, 0, 3), ("opened", 1000, 1000, 0)]
 
 

@@ -7,21 +7,25 @@ from conftest import PYTHON
 SQLITE3, LIBPQ = "sqlite3.connection", "libpq.connection"
 
 
+def on_the_stacks(report, kind, column):
+    """That column of all symbols on the stacks where handles of `kind` were opened."""
+    rows = report.rows(f"SELECT symbol.{column} FROM site JOIN stack_frame ON stack_frame.stack = site.stack "
+                       "JOIN symbol ON symbol.frame = stack_frame.frame WHERE site.kind = ?", kind)
+    return {name for (name,) in rows}
+
+
 def functions_of(report, kind):
-    """All function names on the stacks where handles of `kind` were opened."""
-    return {function for (function,) in report.rows(
-        "SELECT symbol.function FROM site JOIN stack_frame ON stack_frame.stack = site.stack JOIN symbol ON symbol.frame = stack_frame.frame "
-        "WHERE site.kind = ?", kind)}
+    return on_the_stacks(report, kind, "function")
 
 
 def modules_of(report, kind):
-    return {module for (module,) in report.rows(
-        "SELECT symbol.module FROM site JOIN stack_frame ON stack_frame.stack = site.stack JOIN symbol ON symbol.frame = stack_frame.frame "
-        "WHERE site.kind = ?", kind)}
+    return on_the_stacks(report, kind, "module")
 
 
 def test_sqlite3(run_unclosed):
-    program = "import sqlite3\nfor _ in range(100): sqlite3.connect(':memory:').close()\nkept = [sqlite3.connect(':memory:') for _ in range(7)]"
+    program = ("import sqlite3\n"
+               "for _ in range(100): sqlite3.connect(':memory:').close()\n"
+               "kept = [sqlite3.connect(':memory:') for _ in range(7)]")
     report = run_unclosed(PYTHON, "-c", program)
     assert (report.status, report.opened[SQLITE3]) == (0, 107)
     [process] = report.json["processes"]
@@ -69,7 +73,11 @@ def test_psycopg2_that_closes_everything_is_clean(run_unclosed, postgres):
 
 @pytest.mark.parametrize("dsn", ["user=secret password=wrong", "dbname=nowhere"])
 def test_psycopg2_finishes_what_failed(run_unclosed, postgres, dsn):
-    program = f"import psycopg2\nfor _ in range(3):\n    try:\n        psycopg2.connect('{dsn}')\n    except psycopg2.OperationalError: pass"
+    program = ("import psycopg2\n"
+               "for _ in range(3):\n"
+               "    try:\n"
+               f"        psycopg2.connect('{dsn}')\n"
+               "    except psycopg2.OperationalError: pass")
     report = run_unclosed(PYTHON, "-c", program, environment=postgres.environment)
     assert (report.status, report.counts, report.opened) == (0, {}, {LIBPQ: 3})
 
@@ -100,6 +108,10 @@ def test_psycopg3_through_ctypes(run_unclosed, postgres):
 
 def test_unsaved_rows(run_unclosed, tmp_path):
     """Python's sqlite3 begins transactions by itself: a close without commit loses them."""
-    program = "import sqlite3\ndb = sqlite3.connect('x.db')\ndb.execute('CREATE TABLE t (a)')\ndb.execute('INSERT INTO t VALUES (1)')\ndb.close()"
+    program = ("import sqlite3\n"
+               "db = sqlite3.connect('x.db')\n"
+               "db.execute('CREATE TABLE t (a)')\n"
+               "db.execute('INSERT INTO t VALUES (1)')\n"
+               "db.close()")
     report = run_unclosed(PYTHON, "-c", program)
     assert report.counts == {("closed-in-transaction", SQLITE3): 1}

@@ -21,7 +21,8 @@ def test_opened_by_a_destructor_and_lost(run_unclosed):
 
 def test_constructor_is_on_the_stack(run_unclosed):
     report = run_unclosed("early_late")
-    assert [row for (row,) in report.rows("SELECT DISTINCT where_function FROM site JOIN stack ON stack.id = site.stack")] == ["before_main"]
+    functions = report.rows("SELECT DISTINCT where_function FROM site JOIN stack ON stack.id = site.stack")
+    assert functions == [("before_main",)]
 
 
 def test_threads_are_counted_exactly(run_unclosed):
@@ -36,7 +37,8 @@ def test_threads_are_named(run_unclosed):
     assert {thread["name"] for thread in threads} == {"worker"} and len({thread["id"] for thread in threads}) == 8
 
 
-@pytest.mark.parametrize("calls, options, kept", [(300, [], 64), (300, ["--depth=16"], 16), (30, [], None), (10, ["--depth=16"], None)])
+@pytest.mark.parametrize("calls, options, kept", [(300, [], 64), (300, ["--depth=16"], 16), (30, [], None),
+                                                  (10, ["--depth=16"], None)])
 def test_stack_deeper_than_the_limit_is_marked(run_unclosed, calls, options, kept):
     report = run_unclosed("deep", calls, options=options)
     functions = stack_of(report.finding("leaked"))
