@@ -71,4 +71,10 @@ static inline long raw_syscall5(long number, long a, long b, long c, long d, lon
     return raw_syscall6(number, a, b, c, d, e, 0);
 }
 
+/* For calls whose result may be any address: mmap, mremap. */
+static inline int raw_syscall_failed(long result)
+{
+    return (unsigned long)result > -4096ul;
+}
+
 #endif

@@ -26,7 +26,7 @@ static struct mailbox *mailbox_made(const struct scan_request *request)
 {
     long address = raw_syscall6(SYS_mmap, 0, sizeof(struct mailbox), PROT_READ | PROT_WRITE,
                                 MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (address < 0 && address > -4096)
+    if (raw_syscall_failed(address))
         return NULL;
     struct mailbox *mailbox = (struct mailbox *)address;
     mailbox->deadline = monotonic_ns() + request->time_limit_ns;

@@ -9,7 +9,8 @@
  * whatever its top 16 bits hold; a handle's own block and rings of unreachable blocks prove nothing.
  *
  * It errs to one side: what looks like a reference is one. Stale words in reused memory hide leaks, so a report says
- * "at least". It cannot see pointers that are stored unaligned, encoded, on disk, or in MADV_WIPEONFORK memory.
+ * "at least". It cannot see pointers that are stored unaligned or encoded, nor those in MADV_WIPEONFORK memory, in memory
+ * that may not be read, in files that are mapped for reading only, or in shared memory that has been swapped out.
  */
 #ifndef UNCLOSED_SCAN_H
 #define UNCLOSED_SCAN_H
@@ -58,7 +59,8 @@ enum scan_outcome {
 /*
  * The stack pointer of the calling function, after it has put all of its caller's registers on the stack: a local
  * variable of the function that called exit() may live in one of them only. To be used in the very function that the
- * host called (the wrapper), which must hold no handle in its own variables.
+ * host called (the wrapper). That function must hold no handle in its own variables, must not have the search inlined
+ * into it (its frame counts as the host's), and must not end in a call of it (its frame must still be there).
  */
 #define SCAN_STACK_POINTER() (__builtin_unwind_init(), scan_current_stack_pointer())
 

@@ -18,7 +18,7 @@ void *copy_memory(size_t size)
 {
     long address = raw_syscall6(SYS_mmap, 0, (long)size, PROT_READ | PROT_WRITE,
                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return address < 0 && address > -4096 ? NULL : (void *)address;
+    return raw_syscall_failed(address) ? NULL : (void *)address;
 }
 
 bool time_is_over(struct copy *copy)
@@ -328,7 +328,18 @@ static _Noreturn void verdicts_answered(struct copy *copy)
 
 /* --- the copy -------------------------------------------------------------------------------------------------------------------- */
 
-/* It must not outlive its host, nor leave a core file or wait for anything. */
+/* It is as large as its host: where memory runs out, the kernel had better end the copy. */
+static void copy_offered_to_oom_killer(void)
+{
+    static const char most[] = "1000";
+    long fd = raw_syscall4(SYS_openat, AT_FDCWD, (long)"/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    raw_syscall3(SYS_write, fd, (long)most, sizeof(most) - 1);
+    raw_syscall1(SYS_close, fd);
+}
+
+/* It must not outlive its host, nor leave a core file. */
 static void copy_settled(struct copy *copy)
 {
     struct rlimit none = {0};
@@ -337,6 +348,7 @@ static void copy_settled(struct copy *copy)
         answered(copy, SCAN_FAILED, "the process ended");
     raw_syscall5(SYS_prctl, PR_SET_NAME, (long)"unclosed-scan", 0, 0, 0);
     raw_syscall4(SYS_prlimit64, 0, RLIMIT_CORE, (long)&none, 0);
+    copy_offered_to_oom_killer();
 }
 
 static void threads_awaited(struct copy *copy)

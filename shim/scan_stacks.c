@@ -6,6 +6,12 @@
  */
 #include "scan_private.h"
 
+#if defined(__x86_64__)
+#define LAYOUT_IS_KNOWN true
+#else
+#define LAYOUT_IS_KNOWN false
+#endif
+
 enum {
     DESCRIPTOR_LIST = 0x2c0, /* struct pthread, glibc 2.11 to 2.41, x86-64: list, tid */
     DESCRIPTOR_THREAD = 0x2d0,
@@ -72,15 +78,11 @@ static void list_followed(struct copy *copy, uintptr_t descriptor)
 
 void thread_blocks_found(struct copy *copy, const uintptr_t *words, size_t count)
 {
-#if defined(__x86_64__)
     if (!copy->blocks && !(copy->blocks = copy_memory(BLOCKS_MAX * sizeof(*copy->blocks))))
         return;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; LAYOUT_IS_KNOWN && i < count; i++)
         if (words[i] % DESCRIPTOR_ALIGNMENT == 0 && words[i] > DESCRIPTOR_LIST && words[i] <= ADDRESS_MASK)
             list_followed(copy, words[i] - DESCRIPTOR_LIST);
-#else
-    (void)copy, (void)words, (void)count;
-#endif
 }
 
 /* 0: not known, all of the thread's stack may live. */

@@ -190,7 +190,7 @@ static void a_handle_that_is_a_variable_is_held(void **state)
 {
     (void)state;
     static char variable[64];
-    char local[64];
+    char local[64] = {0};
     size_t in_module = asked_about(~(uintptr_t)variable), on_stack = asked_about(~(uintptr_t)local);
     scan_asked();
     assert_int_equal(reference_of(in_module), REFERENCE_HELD);

@@ -9,12 +9,15 @@
 /* clang-format on */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -318,6 +321,33 @@ static void a_process_that_may_not_be_dumped_is_scanned(void **state)
     child_ended_well(scanned_undumpable);
 }
 
+static bool forbidden(int call)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof(filter) / sizeof(*filter), filter};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+/* As in containers of old. */
+static void scanned_where_reading_processes_is_forbidden(void)
+{
+    expect(forbidden(SYS_process_vm_readv));
+    scan_asked();
+    expect(!MALLOC_IS_GLIBC || (scan_case.outcome == SCAN_DONE && reference_of(lost) == REFERENCE_LOST));
+    expect(reference_of(held) == REFERENCE_HELD);
+}
+
+static void memory_is_read_in_another_way_where_one_is_forbidden(void **state)
+{
+    (void)state;
+    child_ended_well(scanned_where_reading_processes_is_forbidden);
+}
+
 static void scanned_without_descriptors(void)
 {
     struct rlimit none = {0};
@@ -426,6 +456,7 @@ int main(void)
         cmocka_unit_test_setup(the_time_limit_is_kept, case_begun),
         cmocka_unit_test_setup(where_no_copy_can_be_made_all_is_unknown, case_begun),
         cmocka_unit_test_setup(a_process_that_may_not_be_dumped_is_scanned, case_begun),
+        cmocka_unit_test_setup(memory_is_read_in_another_way_where_one_is_forbidden, case_begun),
         cmocka_unit_test_setup(where_no_descriptor_is_left_all_is_unknown, case_begun),
         cmocka_unit_test_setup(where_no_memory_is_left_all_is_unknown, case_begun),
         cmocka_unit_test_setup(a_heap_in_motion_never_makes_a_held_handle_lost, case_begun),
