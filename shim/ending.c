@@ -12,6 +12,7 @@
  * handler runs after them; and it is told the status.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -92,6 +93,28 @@ static uint64_t handles_open(void)
     return count;
 }
 
+/*
+ * Stdio's buffers: text, in blocks from malloc that still hold what was there before. A stale pointer in stdout's buffer
+ * hid the only leak of a small program. Other threads may close streams just now, so that only the standard ones can be
+ * looked at then.
+ */
+enum { STREAMS_MAX = 64 };
+extern FILE *_IO_list_all __attribute__((weak));
+
+static size_t buffers_listed(struct scan_range *ranges)
+{
+    FILE *const standard[] = {stdin, stdout, stderr};
+    size_t count = 0;
+    if (is_alone() && &_IO_list_all)
+        for (const FILE *stream = _IO_list_all; stream && count < STREAMS_MAX; stream = stream->_chain)
+            ranges[count++] = (struct scan_range){(uintptr_t)stream->_IO_buf_base, (uintptr_t)stream->_IO_buf_end};
+    else
+        for (; count < sizeof(standard) / sizeof(standard[0]); count++)
+            ranges[count] = (struct scan_range){(uintptr_t)standard[count]->_IO_buf_base,
+                                                (uintptr_t)standard[count]->_IO_buf_end};
+    return count;
+}
+
 static void references_looked_for(uintptr_t stack_pointer)
 {
     struct trace_process *process = this_process();
@@ -104,7 +127,7 @@ static void references_looked_for(uintptr_t stack_pointer)
     struct scan_handle *list = (struct scan_handle *)memory;
     uint32_t *slots = (uint32_t *)(list + capacity);
     uint64_t count = handles_listed(list, slots, capacity);
-    struct scan_range ignored[4];
+    struct scan_range ignored[4 + STREAMS_MAX];
     size_t ranges = 0;
     ignored[ranges++] = (struct scan_range){shim.start, shim.end};
     ignored[ranges++] = (struct scan_range){(uintptr_t)memory, (uintptr_t)memory + size};
@@ -112,6 +135,7 @@ static void references_looked_for(uintptr_t stack_pointer)
     if (shim.inherited.base)
         ignored[ranges++] = (struct scan_range){(uintptr_t)shim.inherited.base,
                                                 (uintptr_t)shim.inherited.base + shim.inherited.size};
+    ranges += buffers_listed(&ignored[ranges]);
     struct scan_request request = {list, count, ignored, ranges, SCAN_LIMIT_NS, stack_pointer};
     const char *reason = NULL;
     atomic_store(&process->scan, SCAN_RUNNING);
@@ -124,7 +148,7 @@ static void references_looked_for(uintptr_t stack_pointer)
 }
 
 /* Runs at most once in a process that has a trace; a forked child without one has nothing to say. */
-static void exit_began(uintptr_t stack_pointer)
+__attribute__((noinline)) static void exit_began(uintptr_t stack_pointer)
 {
     if (!has_own_trace() || !guard_entered())
         return;

@@ -41,8 +41,9 @@ struct scan_range {
 struct scan_request {
     struct scan_handle *handles; /* in MAP_SHARED memory: the copy writes the answers. Need not be in `ignored` */
     size_t count;
-    const struct scan_range *ignored; /* memory that is ours and never a root: trace, the shim's variables in every
-                                           thread, memo. Any order, may overlap, need not be mapped */
+    const struct scan_range *ignored; /* memory that proves nothing: ours (trace, the shim's variables in every thread,
+                                           memo), and blocks of malloc from their first byte on whose contents are no
+                                           pointers (stdio's buffers). Any order, may overlap, need not be mapped */
     size_t ignored_count;
     uint64_t time_limit_ns;  /* for all of it; what was found HELD until then stands, the rest is UNKNOWN */
     uintptr_t stack_pointer; /* SCAN_STACK_POINTER(), taken where the host called us: the calling thread's stack is

@@ -160,6 +160,8 @@ static void marked_chunks_read(struct copy *copy)
     copy->source_counts = true;
     for (unsigned pops = 0; copy->marked_count && !copy->timed_out; pops++) {
         uintptr_t chunk = copy->marked[--copy->marked_count], end = chunk_end(chunk);
+        if (is_excluded(copy, chunk + CHUNK_HEADER))
+            continue;
         if (end - chunk > READ_DIRECTLY_MAX)
             words_read(copy, MAPPING_ANONYMOUS, chunk + CHUNK_HEADER, end, words_reached);
         else

@@ -32,3 +32,9 @@ def test_register_of_a_running_thread(run_unclosed):
 def test_chunk_that_nobody_reaches_keeps_nothing(run_unclosed):
     report = run_unclosed("reachable", "lost-chain")
     assert (report.status, report.counts) == (23, {("leaked", CONNECTION): 1})
+
+
+def test_a_stale_pointer_in_stdouts_buffer_hides_nothing(run_unclosed):
+    """The buffer is a block of malloc, and holds what was in its memory before."""
+    report = run_unclosed("stale_buffer")
+    assert report.counts == {("leaked", "sqlite3.connection"): 1}
