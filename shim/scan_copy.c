@@ -160,8 +160,6 @@ static void marked_chunks_read(struct copy *copy)
     copy->source_counts = true;
     for (unsigned pops = 0; copy->marked_count && !copy->timed_out; pops++) {
         uintptr_t chunk = copy->marked[--copy->marked_count], end = chunk_end(chunk);
-        if (is_excluded(copy, chunk + CHUNK_HEADER))
-            continue;
         if (end - chunk > READ_DIRECTLY_MAX)
             words_read(copy, MAPPING_ANONYMOUS, chunk + CHUNK_HEADER, end, words_reached);
         else
@@ -211,6 +209,17 @@ static void roots_reached(struct copy *copy)
     mappings_reached(copy, false);
 }
 
+/* Blocks whose contents prove nothing count as read before anything is. */
+static void ignored_chunks_marked(struct copy *copy)
+{
+    const struct scan_request *request = copy->request;
+    for (size_t i = 0; i < request->ignored_count; i++) {
+        uintptr_t start = request->ignored[i].start, chunk = heap_chunk_of(&copy->heap, start);
+        if (chunk && start == chunk + CHUNK_HEADER)
+            heap_chunk_marked(&copy->heap, start);
+    }
+}
+
 /* Everything but the handles' own blocks first: a handle that only another one leads to is forgotten by the program. */
 static bool marked(struct copy *copy)
 {
@@ -218,6 +227,7 @@ static bool marked(struct copy *copy)
     copy->marked = copy_memory((heap_chunk_limit(&copy->heap) + request->count) * sizeof(*copy->marked));
     if (!copy->marked)
         return false;
+    ignored_chunks_marked(copy);
     roots_reached(copy);
     marked_chunks_read(copy);
     copy->through_handles = true;
