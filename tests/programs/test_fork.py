@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from conftest import PYTHON
+from conftest import PYTHON, built
 
 CONNECTION = "sqlite3.connection"
 
@@ -57,6 +57,14 @@ def test_vfork_children_change_nothing(run_unclosed):
     report = run_unclosed("vfork_child")
     assert (report.status, report.findings, report.opened) == (0, [], {CONNECTION: 1})
     assert report.rows("SELECT ended, opened, closed FROM process WHERE trace IS NOT NULL") == [("exit", 1, 1)]
+
+
+@pytest.mark.parametrize("how", ["exec", "_exit"])
+def test_end_of_a_vfork_child_is_not_its_parents(preloaded, report_of, how):
+    """The parent is killed at once: nothing of its own overwrites what the child may have left."""
+    assert preloaded(built("vfork_child"), how).status == -9
+    [process] = report_of(*preloaded.traces()).json["processes"]
+    assert (process["ended"], process["open"]) == ("killed", 1)
 
 
 SUBPROCESSES = """

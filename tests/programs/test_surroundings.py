@@ -72,10 +72,17 @@ def test_read_only_directory(preloaded, tmp_path):
 
 
 def test_file_size_limit(run_unclosed):
-    """RLIMIT_FSIZE kills who writes beyond it: the shim does not."""
+    """RLIMIT_FSIZE kills who writes beyond it: the shim does not, and says that there is too little room."""
     report = run_unclosed("sh", "-c", f"ulimit -f 2000; {built('many')} 100000")
     assert report.stdout == "done\n"
     assert report.status == 24 and "unclosed: " in report.stderr
+
+
+def test_trace_stays_below_the_file_size_limit(run_unclosed):
+    report = run_unclosed("sh", "-c", f"ulimit -f 40000; {built('many')} 10")     # of 512 bytes
+    assert (report.stdout, report.status, report.opened) == ("done\n", 0, {LEASE: 10})
+    [trace] = report.traces
+    assert trace.stat().st_size <= 40000 * 512
 
 
 def test_file_size_limit_of_nothing(preloaded):

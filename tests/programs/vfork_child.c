@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* build: -lsqlite3 */
-/* vfork children, which share their parent's memory, end and exec in a loop beside an open connection. */
-#include <fcntl.h>
+/* vfork children, which share their parent's memory, end and exec in a loop beside an open connection. With an argument
+ * the program is killed right after one of them ended. */
+#include <signal.h>
 #include <spawn.h>
 #include <sqlite3.h>
 #include <stddef.h>
@@ -11,7 +12,7 @@
 
 extern char **environ;
 
-int main(void)
+int main(int count, char **arguments)
 {
     static sqlite3 *db;
     int status;
@@ -39,6 +40,14 @@ int main(void)
             return 2;
         waitpid(child, &status, 0);
         failed += status != 0;
+    }
+    if (count > 1) {
+        if ((child = vfork()) == 0) {
+            if (arguments[1][0] == 'e')
+                execl("/bin/true", "true", (char *)NULL);
+            _exit(0);
+        }
+        raise(SIGKILL);
     }
     sqlite3_close(db);
     exit(failed);
