@@ -169,11 +169,6 @@ __attribute__((noinline)) static void exit_began(uintptr_t stack_pointer)
 
 /* --- the ways out ---------------------------------------------------------------------------------------------------------- */
 
-static bool is_lower_than(const char *wanted, int status)
-{
-    return wanted[0] && status > 0;
-}
-
 static void last_of_all(int status, void *unused)
 {
     static _Atomic uint32_t ran;
@@ -184,7 +179,7 @@ static void last_of_all(int status, void *unused)
     if (shim.options.run[0] || !shim.options.report || atomic_load(&shim.sealed))
         return;
     int verdict = reporter_ran();
-    if (is_lower_than(shim.options.fail_on, verdict) && status == 0)
+    if (shim.options.fail_on[0] && verdict > 0 && status == 0)
         real_exit(verdict);             /* not _exit: what stdio still holds would be lost */
 }
 
