@@ -298,19 +298,20 @@ static enum reference chunk_reference(const struct copy *copy, uintptr_t chunk, 
     return lives_elsewhere(copy, last_thread) ? REFERENCE_IN_USE : REFERENCE_LOST;
 }
 
-/* Returns how many handles lie in blocks that we know. */
-static size_t answers_written(struct copy *copy)
+/* Returns how many handles have no verdict; *known: how many lie in blocks that we know. */
+static size_t answers_written(struct copy *copy, size_t *known)
 {
-    size_t known = 0;
+    size_t undecided = 0;
     for (size_t i = 0; i < copy->request->count; i++) {
         struct scan_handle *handle = &copy->request->handles[i];
         uintptr_t chunk = copy->chunks[i];
-        known += chunk != 0;
+        *known += chunk != 0;
         handle->reference = (uint8_t)(chunk ? chunk_reference(copy, chunk, handle->last_thread)
                                             : foreign_reference(copy, handle->address));
         handle->through_handle = handle->through_handle && handle->reference == REFERENCE_HELD;
+        undecided += handle->reference == REFERENCE_UNKNOWN;
     }
-    return known;
+    return undecided;
 }
 
 static _Noreturn void answered(struct copy *copy, enum scan_outcome outcome, const char *reason)
@@ -327,15 +328,15 @@ static _Noreturn void answered(struct copy *copy, enum scan_outcome outcome, con
 
 static _Noreturn void verdicts_answered(struct copy *copy)
 {
-    size_t known = answers_written(copy);
+    size_t known = 0, undecided = answers_written(copy, &known);
     if (copy->timed_out)
         answered(copy, SCAN_TIMED_OUT, "it took too long");
     if (copy->memory_missing)
         answered(copy, SCAN_NOT_POSSIBLE, "some of its memory is hidden from copies (MADV_DONTFORK) or too large");
-    if (known == 0)
+    if (known == 0 && undecided > 0)
         answered(copy, SCAN_NOT_POSSIBLE, "its memory is not allocated by glibc's malloc");
     answered(copy, SCAN_DONE,
-             known < copy->request->count ? "some of its memory is not allocated by glibc's malloc" : NULL);
+             undecided > 0 ? "some of its memory is not allocated by glibc's malloc" : NULL);
 }
 
 /* --- the copy -------------------------------------------------------------------------------------------------------------------- */
@@ -421,6 +422,10 @@ _Noreturn void copy_scans(struct scan_request *request, struct mailbox *mailbox)
     copy.page_size = mailbox->page_size;
     copy.self = raw_syscall0(SYS_getpid);
     copy_settled(&copy);
+    /* Its table of descriptors is its own: where the host has used up all, there are some now. */
+    if (raw_syscall3(SYS_close_range, 0, ~0u, 0) < 0)
+        for (int fd = 0; fd < 16; fd++)
+            raw_syscall1(SYS_close, fd);
     /* Before any memory of our own: it is not listed, so it is never a root. */
     long count = mappings_read(mailbox->mappings, mailbox->text);
     if (count < 0)
