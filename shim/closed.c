@@ -48,6 +48,15 @@ void closed_remembered(const struct trace_handle *handle, enum trace_ended how, 
     unlocked(lock);
 }
 
+void closed_forgotten(enum kind kind, uintptr_t address)
+{
+    uint64_t place = place_of(kind, address, shim.trace.table[TABLE_INDEX_CLOSED].capacity);
+    _Atomic uint32_t *slot = (_Atomic uint32_t *)shim.trace.table[TABLE_INDEX_CLOSED].base + place;
+    struct trace_closed closed;
+    if (closed_recalled(&shim.trace, kind, address, &closed))
+        atomic_store_explicit(slot, 0, memory_order_release);
+}
+
 bool closed_recalled(const struct trace_map *map, enum kind kind, uintptr_t address, struct trace_closed *closed)
 {
     uint64_t place = place_of(kind, address, map->table[TABLE_INDEX_CLOSED].capacity);
@@ -57,8 +66,13 @@ bool closed_recalled(const struct trace_map *map, enum kind kind, uintptr_t addr
     uint32_t number = atomic_load_explicit((const _Atomic uint32_t *)slot, memory_order_acquire);
     if (!number || number > 2 * TRACE_RING)
         return false;
-    memcpy(closed, map->table[TABLE_CLOSED].base + (number - 1) * sizeof(*closed), sizeof(*closed));
-    return closed->state == RECORD_READY && closed->kind == kind && closed->address == address;
+    const struct trace_closed *record = (const void *)(map->table[TABLE_CLOSED].base + (number - 1) * sizeof(*closed));
+    bool was_ready = atomic_load_explicit(&record->state, memory_order_acquire) == RECORD_READY;
+    memcpy(closed, record, sizeof(*closed));
+    atomic_thread_fence(memory_order_acquire);
+    bool is_whole = was_ready && atomic_load_explicit(&record->state, memory_order_relaxed) == RECORD_READY &&
+                    record->generation == closed->generation;
+    return is_whole && closed->kind == kind && closed->address == address;
 }
 
 /* --- inherited by fork ------------------------------------------------------------------------------------------------- */

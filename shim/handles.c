@@ -148,14 +148,15 @@ uint32_t handle_opened(enum kind kind, uintptr_t address, uint32_t stack, const 
 {
     uint64_t now = is_cheap(kind) ? time_now_coarse() : time_now();
     uint32_t site = site_of(kind, stack);
-    uint32_t target = opening->target ? target_interned(opening->target) : 0;
+    uint32_t target = opening->target ? target_interned(opening->target) : opening->target_text;
     if (site && opening->failed)
         open_failure_noted(kind, site, stack, target, address != 0, opening);
-    if (!site || !address)
+    if (!address)
         return 0;
     struct bucket bucket = bucket_of(kind, address);
-    if (!bucket.head) {
+    if (unlikely(!site || !bucket.head)) {
         lost(LOSS_HANDLES);
+        closed_forgotten(kind, address);
         return 0;
     }
     locked(&shim.handle_locks[bucket.shard]);
@@ -164,18 +165,20 @@ uint32_t handle_opened(enum kind kind, uintptr_t address, uint32_t stack, const 
     if (slot) {
         struct trace_handle *handle = handle_at(slot);
         handle_filled(handle, kind, address, site, target, now, opening);
+        if (opening->parent)            /* before anybody can find it, and end it */
+            child_added(opening->parent, slot);
         linked(&bucket, slot);
         atomic_store_explicit(&handle->state, HANDLE_OPEN, memory_order_release);
     }
     unlocked(&shim.handle_locks[bucket.shard]);
     if (replaced)
         handle_finished(replaced, ENDED_REPLACED);
-    if (!slot)
+    if (unlikely(!slot)) {
+        closed_forgotten(kind, address);
         return 0;
+    }
     if (unlikely(thread.owner))
         owner_gained(handle_at(slot)->owner);
-    if (opening->parent)
-        child_added(opening->parent, slot);
     open_counted(site_at(site), kind, now, target);
     return slot;
 }
@@ -232,13 +235,33 @@ void handle_close_refused(uint32_t slot, int code, const char *function)
     returned_to_index(slot, HANDLE_CLOSE_FAILED, code);
 }
 
+/* A child that its parent frees, or a zombie whose last child is gone: still in the index, unless another thread was faster. */
+static void taken_and_finished(uint32_t slot, uint64_t generation, enum trace_ended how)
+{
+    struct trace_handle *handle = handle_at(slot);
+    struct bucket bucket = bucket_of(handle->kind, handle->address);
+    locked(&shim.handle_locks[bucket.shard]);
+    _Atomic uint32_t *place = place_in(&bucket, handle->kind, handle->address);
+    bool taken = atomic_load_explicit(place, memory_order_relaxed) == slot && handle->generation == generation;
+    if (taken) {
+        atomic_store_explicit(place, handle->next, memory_order_relaxed);
+        atomic_store_explicit(&handle->state, HANDLE_CLOSING, memory_order_release);
+    }
+    unlocked(&shim.handle_locks[bucket.shard]);
+    if (taken)
+        handle_finished(slot, how);
+}
+
 void handle_made_zombie(uint32_t slot, const char *function)
 {
+    uint64_t generation = handle_at(slot)->generation;
     struct trace_fact fact = fact_about(FACT_ZOMBIE, handle_at(slot));
     fact.stack = handle_at(slot)->close_stack;
     fact.function = string_interned(function);
     fact_noted(&fact);
     returned_to_index(slot, HANDLE_ZOMBIE, 0);
+    if (children_alive(slot) == 0)      /* the last one was closed in between */
+        taken_and_finished(slot, generation, ENDED_EXPLICIT);
 }
 
 static void earlier_trouble_resolved(const struct trace_handle *handle)
@@ -256,24 +279,18 @@ static void earlier_trouble_resolved(const struct trace_handle *handle)
     }
 }
 
-/* A child that its parent frees, or a zombie whose last child is gone, is still in the index. */
-static void taken_and_finished(uint32_t slot, enum trace_ended how)
-{
-    const struct trace_handle *handle = handle_at(slot);
-    if (handle_closing(handle->kind, handle->address, handle->close_stack) == slot)
-        handle_finished(slot, how);
-}
-
 void handle_finished(uint32_t slot, enum trace_ended how)
 {
     struct trace_handle *handle = handle_at(slot);
     uint64_t now = is_cheap(handle->kind) ? time_now_coarse() : time_now();
     if (unlikely(atomic_load_explicit(&handle->flags, memory_order_relaxed)))
         earlier_trouble_resolved(handle);
-    for (uint32_t child; handle->children && (child = child_taken(slot)) != 0;)
+    uint64_t generation;
+    for (uint32_t child; handle->children && (child = child_taken(slot, &generation)) != 0;)
         if (is_transaction(handle_at(child)->kind))
-            taken_and_finished(child, ENDED_WITH_PARENT);
-    uint32_t parent = handle->parent;
+            taken_and_finished(child, generation, ENDED_WITH_PARENT);
+    uint32_t parent = parent_of(slot);
+    uint64_t parent_generation = handle->parent_generation;
     if (parent)
         child_removed(slot);
     if (handle->owner)
@@ -284,7 +301,7 @@ void handle_finished(uint32_t slot, enum trace_ended how)
     close_counted(site_at(handle->site), handle->kind, now, now > handle->opened ? now - handle->opened : 0, how);
     slot_freed(slot);
     if (parent && atomic_load(&handle_at(parent)->flags) & HANDLE_ZOMBIE && children_alive(parent) == 0)
-        taken_and_finished(parent, ENDED_EXPLICIT);
+        taken_and_finished(parent, parent_generation, ENDED_EXPLICIT);
 }
 
 void handle_touched(uint32_t slot)
@@ -305,15 +322,41 @@ uint32_t handle_used(enum kind kind, uintptr_t address)
 
 /* --- transactions ---------------------------------------------------------------------------------------------------------- */
 
+static enum kind kind_of_transaction(unsigned connection)
+{
+    switch (connection) {
+    case KIND_SQLITE3_CONNECTION:
+        return KIND_SQLITE3_TRANSACTION;
+    case KIND_LIBPQ_CONNECTION:
+        return KIND_LIBPQ_TRANSACTION;
+    case KIND_MYSQL_CONNECTION:
+        return KIND_MYSQL_TRANSACTION;
+    case KIND_ODBC_CONNECTION:
+        return KIND_ODBC_TRANSACTION;
+    default:
+        return KIND_NONE;
+    }
+}
+
+uint32_t transaction_of(uint32_t slot)
+{
+    const struct trace_handle *connection = handle_at(slot);
+    if (!atomic_load_explicit(&connection->transaction, memory_order_relaxed))
+        return 0;
+    return handle_found(kind_of_transaction(connection->kind), connection->address);
+}
+
 static void transaction_begun(enum kind kind, uint32_t slot, const struct transaction_state *state,
                               const struct caller *caller)
 {
     struct trace_handle *connection = handle_at(slot);
-    struct opening opening = {.parent = slot, .copy = connection->copy, .changes = state->changes};
+    struct opening opening = {.parent = slot,
+                              .copy = connection->copy,
+                              .changes = state->changes,
+                              .target_text = connection->target};
     uint32_t transaction = handle_opened(kind, connection->address, stack_here(caller), &opening);
     if (!transaction)
         return;
-    handle_at(transaction)->target = connection->target;
     atomic_store(&connection->transaction, transaction);
     atomic_fetch_or(&connection->flags, HANDLE_IN_TRANSACTION);
 }
@@ -337,8 +380,8 @@ void transaction_seen(enum kind kind, uint32_t slot, const struct transaction_st
         transaction_begun(kind, slot, state, caller);
     else if (!state->open)
         transaction_ended(kind, connection);
-    uint32_t transaction = atomic_load(&connection->transaction);
-    if (transaction && (state->wrote || state->failed))
+    uint32_t transaction = state->wrote || state->failed ? transaction_of(slot) : 0;
+    if (transaction)
         atomic_fetch_or(&handle_at(transaction)->flags,
                         (state->wrote ? HANDLE_WROTE : 0u) | (state->failed ? HANDLE_TX_FAILED : 0u));
 }
@@ -346,7 +389,7 @@ void transaction_seen(enum kind kind, uint32_t slot, const struct transaction_st
 void transaction_cut(uint32_t slot, bool wrote, uint32_t stack, const char *function)
 {
     struct trace_handle *connection = handle_at(slot);
-    uint32_t transaction = atomic_load(&connection->transaction);
+    uint32_t transaction = transaction_of(slot);
     if (!transaction)
         return;
     struct trace_handle *begun = handle_at(transaction);

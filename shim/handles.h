@@ -16,6 +16,7 @@
 
 struct opening {
     const char *target;             /* as the program gave it; passwords are taken out. NULL: none */
+    uint32_t target_text;           /* without `target`: the string, 0: none */
     uint32_t parent;                /* slot of an open handle, 0: none */
     unsigned copy;                  /* of the library */
     bool failed;                    /* the open returned an error; an address means that the handle is left to be closed */
@@ -65,13 +66,18 @@ struct transaction_state {
 HIDDEN void transaction_seen(enum kind kind, uint32_t connection, const struct transaction_state *state,
                              const struct caller *caller);
 
+/* The handle of a connection's open transaction, 0: none. Two threads that share a connection may both see it begin. */
+HIDDEN uint32_t transaction_of(uint32_t connection);
+
 /* The connection is being closed while its transaction is open. */
 HIDDEN void transaction_cut(uint32_t connection, bool wrote, uint32_t stack, const char *function);
 
 /* family.c: parents and children. All under the parent's family lock. */
 HIDDEN HOT void child_added(uint32_t parent, uint32_t child);
+HIDDEN HOT uint32_t parent_of(uint32_t child);          /* as it is at this moment; 0: none */
 HIDDEN HOT void child_removed(uint32_t child);
-HIDDEN uint32_t child_taken(uint32_t parent);           /* the first child, with no parent any more; 0: no child left */
+/* The first child, with no parent any more, and which handle it was; 0: no child left. */
+HIDDEN uint32_t child_taken(uint32_t parent, uint64_t *generation);
 HIDDEN unsigned children_alive(uint32_t parent);        /* those that keep a closed parent alive */
 
 /* counters.c */
@@ -83,6 +89,8 @@ HIDDEN void fact_noted(const struct trace_fact *fact);
 
 /* closed.c: the ring. */
 HIDDEN HOT void closed_remembered(const struct trace_handle *handle, enum trace_ended how, uint64_t now);
+/* Something was opened at the address that could not be recorded: its close will be nobody's second one. */
+HIDDEN void closed_forgotten(enum kind kind, uintptr_t address);
 HIDDEN bool closed_recalled(const struct trace_map *map, enum kind kind, uintptr_t address, struct trace_closed *closed);
 
 /* owners.c */

@@ -19,13 +19,14 @@ static uint32_t detail_value(const struct trace_handle *handle, uint32_t key)
     return 0;
 }
 
-static bool holder_noted(const struct trace_handle *handle, uint32_t sql_key)
+static bool holder_noted(uint32_t slot, uint32_t sql_key)
 {
+    const struct trace_handle *handle = handle_at(slot);
     uint32_t number = record_claimed(TABLE_HOLDER, LOSS_INCIDENTS);
     if (!number)
         return false;
     struct trace_holder *holder = record_of(TABLE_HOLDER, number);
-    uint32_t owner = atomic_load(&handle->owner), transaction = atomic_load(&handle->transaction);
+    uint32_t owner = atomic_load(&handle->owner), transaction = transaction_of(slot);
     holder->site = handle->site;
     holder->generation = handle->generation;
     holder->opened = handle->opened;
@@ -85,7 +86,7 @@ void incident_noted(const char *rule, enum kind kind, const char *target, const 
     for (uint64_t slot = 1; slot < used && slot < capacity && incident->holder_count < HOLDERS_EACH; slot++) {
         const struct trace_handle *handle = handle_at((uint32_t)slot);
         if (atomic_load(&handle->state) != HANDLE_FREE && handle->kind == kind)
-            incident->holder_count += holder_noted(handle, sql_key);
+            incident->holder_count += holder_noted((uint32_t)slot, sql_key);
     }
     atomic_store(&incident->count, 1);
     atomic_store(&incident->last, now);

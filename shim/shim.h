@@ -93,7 +93,7 @@ struct shim {
     uintptr_t start, end;           /* where we ourselves are mapped */
 
     /* Locks guard what the reader needs not: indexes, lists of free slots, chains. Innermost, one at a
-     * time (that of modules goes around that of strings). */
+     * time (those of handles go around those of families, that of modules around that of strings). */
     spinlock handle_locks[LOCK_SHARDS];
     uint32_t free_handles[LOCK_SHARDS];
     spinlock family_locks[LOCK_SHARDS];

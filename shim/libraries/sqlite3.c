@@ -43,7 +43,7 @@ WRAP(int, sqlite3_open16, (const void *name, sqlite3 **db))
 static bool wrote_in_transaction(const struct call *closing_call, sqlite3 *db)
 {
     struct call call = *closing_call;
-    uint32_t transaction = call.closing ? atomic_load(&handle_at(call.closing)->transaction) : 0;
+    uint32_t transaction = call.closing ? transaction_of(call.closing) : 0;
     return transaction && (uint64_t)HELPER_OF(sqlite3_total_changes)(db) != handle_at(transaction)->changes;
 }
 
