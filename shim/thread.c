@@ -9,6 +9,8 @@
 
 __thread struct thread thread __attribute__((tls_model("initial-exec")));
 
+enum { PATIENCE = 4096 };
+
 static uint64_t clock_read(clockid_t clock)
 {
     struct timespec time;
@@ -41,6 +43,16 @@ void thread_refreshed(void)
     thread.named_at = time_now();
 }
 
+/* Yielding is not enough where whoever has the lock is of lower real-time priority than we. */
+static void processor_given_up(bool for_long)
+{
+    struct timespec moment = {.tv_nsec = 50000};
+    if (for_long)
+        raw_syscall2(SYS_nanosleep, (long)&moment, 0);
+    else
+        raw_syscall0(SYS_sched_yield);
+}
+
 void lock_waited(spinlock *lock)
 {
     for (unsigned tries = 1;; tries++) {
@@ -49,7 +61,7 @@ void lock_waited(spinlock *lock)
             atomic_compare_exchange_weak_explicit(lock, &expected, 1, memory_order_acquire, memory_order_relaxed))
             return;
         if (tries % 64 == 0 && !atomic_load_explicit(&shim.sealed, memory_order_relaxed))
-            raw_syscall0(SYS_sched_yield);
+            processor_given_up(tries > PATIENCE);
         __builtin_ia32_pause();
     }
 }

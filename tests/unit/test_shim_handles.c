@@ -9,8 +9,11 @@
 
 #include <cmocka.h>
 #include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "handles.h"
@@ -138,6 +141,59 @@ static void a_shared_connections_transaction_is_never_anothers(void **state)
     closed_at(STATEMENT, address_of(1));
 }
 
+/* --- priorities --------------------------------------------------------------------------------------------------------------- */
+
+static spinlock lock;
+static sem_t wanted;
+
+static void prioritised(int priority)
+{
+    cpu_set_t first;
+    CPU_ZERO(&first);
+    CPU_SET(0, &first);
+    if (sched_setaffinity(0, sizeof(first), &first) != 0 ||
+        sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){.sched_priority = priority}) != 0)
+        _exit(77);
+}
+
+static void *urgent(void *unused)
+{
+    (void)unused;
+    prioritised(2);
+    sem_wait(&wanted);
+    locked(&lock);                      /* held by one that this thread does not let run */
+    unlocked(&lock);
+    return NULL;
+}
+
+static void urgency_met(void)
+{
+    pthread_t thread;
+    alarm(10);
+    sem_init(&wanted, 0, 0);
+    pthread_create(&thread, NULL, urgent, NULL);
+    usleep(50000);
+    prioritised(1);
+    locked(&lock);
+    sem_post(&wanted);                  /* at once it runs instead of this thread */
+    unlocked(&lock);
+    pthread_join(thread, NULL);
+    _exit(0);
+}
+
+static void a_lock_is_left_to_a_less_urgent_thread(void **state)
+{
+    int status;
+    (void)state;
+    pid_t child = fork();
+    if (child == 0)
+        urgency_met();
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+        skip();                         /* only root may ask for priorities */
+    assert_int_equal(status, 0);
+}
+
 /* --- no room ------------------------------------------------------------------------------------------------------------------- */
 
 /* Last: the trace is full afterwards. */
@@ -172,6 +228,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(zombies_end_with_their_last_child),
         cmocka_unit_test(a_shared_connections_transaction_is_never_anothers),
+        cmocka_unit_test(a_lock_is_left_to_a_less_urgent_thread),
         cmocka_unit_test(what_could_not_be_recorded_is_not_closed_twice),
     };
     int failed = cmocka_run_group_tests_name("handles", tests, NULL, NULL);
