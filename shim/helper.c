@@ -7,11 +7,12 @@
 #include <signal.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 #include "raw_syscall.h"
 
-enum { STACK_SIZE = 64 << 10 };
+enum { STACK_SIZE = 64 << 10, PROGRAM_LIMIT_SECONDS = 60 };
 
 #define EVERY_SIGNAL ((uint64_t)-1)
 
@@ -58,11 +59,31 @@ struct program {
     _Bool quiet;
 };
 
+static void signal_by_default(int signal)
+{
+    struct {
+        void *handler;
+        uint64_t flags;
+        void *restorer;
+        uint64_t mask;
+    } by_default = {0};
+    raw_syscall4(SYS_rt_sigaction, signal, (long)&by_default, 0, sizeof(by_default.mask));
+}
+
+/* The program waits for it, with signals blocked: a timer, which exec keeps, ends it if need be. */
+static void time_limited(void)
+{
+    struct itimerval limit = {.it_value = {.tv_sec = PROGRAM_LIMIT_SECONDS}};
+    signal_by_default(SIGALRM);
+    raw_syscall3(SYS_setitimer, ITIMER_REAL, (long)&limit, 0);
+}
+
 /* In the helper, which has a copy of our memory: no CLONE_VM. */
 static void program_started_and_waited(const struct program *program)
 {
     long pid = raw_syscall5(SYS_clone, SIGCHLD, 0, 0, 0, 0);
     if (pid == 0) {
+        time_limited();
         uint64_t none = 0;
         raw_syscall4(SYS_rt_sigprocmask, SIG_SETMASK, (long)&none, 0, sizeof(none));
         long null = raw_syscall4(SYS_openat, AT_FDCWD, (long)"/dev/null", O_RDWR, 0);
@@ -87,13 +108,7 @@ int program_waited(const char *path, char *const argv[], char *const envp[], _Bo
     long pid = raw_syscall5(SYS_clone, 0, 0, 0, 0, 0);
     if (pid == 0) {
         /* The program may ignore SIGCHLD or have a handler for it; the helper waits in peace only with the default. */
-        struct {
-            void *handler;
-            uint64_t flags;
-            void *restorer;
-            uint64_t mask;
-        } by_default = {0};
-        raw_syscall4(SYS_rt_sigaction, SIGCHLD, (long)&by_default, 0, sizeof(by_default.mask));
+        signal_by_default(SIGCHLD);
         program_started_and_waited(&program);
     }
     int status = pid < 0 ? -1 : status_waited(pid);

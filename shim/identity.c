@@ -106,7 +106,7 @@ static uint64_t calendar_now(void)
 
 static uint32_t command_of_parent(void)
 {
-    if (!shim.inherited.base)
+    if (!shim.inherited.header || !atomic_load(&shim.inherited.header->ready))
         return 0;
     const struct trace_process *parent = (const void *)shim.inherited.table[TABLE_PROCESS].base;
     const struct trace_string *command =
@@ -116,7 +116,7 @@ static uint32_t command_of_parent(void)
 
 static uint32_t command_line(void)
 {
-    char arguments[4096], command[4096];
+    static char arguments[4096], command[4096];     /* one thread begins, and its stack may be small */
     size_t length = file_read("/proc/self/cmdline", arguments, sizeof(arguments));
     if (!length)                        /* no /proc after a chroot */
         return command_of_parent();
@@ -127,8 +127,8 @@ static uint32_t command_line(void)
 /* A forked child has another pid than its parent; the image may have been the parent's `run` all along. */
 void process_described(struct trace_process *process)
 {
-    char path[1024];
-    struct utsname system;
+    static char path[1024];
+    static struct utsname system;
     process->pid = shim.pid;
     process->parent = (int32_t)raw_syscall0(SYS_getppid);
     process->start_ticks = shim.start_ticks;

@@ -61,8 +61,9 @@ static void copied(char *to, size_t size, const char *from)
 static void directory_made_absolute(struct options *options, const char *directory)
 {
     struct text text = text_in(options->directory, sizeof(options->directory));
+    size_t length = strlen(directory) + 2;
     if (directory[0] != '/') {
-        if (!getcwd(options->directory, sizeof(options->directory) - strlen(directory) - 2)) {
+        if (length >= sizeof(options->directory) || !getcwd(options->directory, sizeof(options->directory) - length)) {
             options->directory[0] = 0;
             return;
         }
