@@ -13,7 +13,6 @@ enum { LONGEST_NAME = 63 };
 /* Declared kinds, in private memory: their numbers must outlive the trace (a forked child starts another one). */
 static struct {
     _Atomic uint32_t count;
-    spinlock lock;
     char names[KIND_LIMIT - KIND_DECLARED][LONGEST_NAME + 1];
     uint32_t parents[KIND_LIMIT - KIND_DECLARED];
     _Atomic uint64_t told[KIND_LIMIT - KIND_DECLARED];      /* epoch of the trace that knows the kind */
@@ -77,11 +76,12 @@ static void kind_told(unclosed_kind_id kind)
 
 EXPORT unclosed_kind_id unclosed_kind(const char *name, const char *parent)
 {
+    shim_loaded();
     if (!name || !name[0] || strlen(name) > LONGEST_NAME || !guard_entered())
         return 0;
     unclosed_kind_id kind = kind_named(name);
     if (!kind) {
-        locked(&declared.lock);
+        locked(kinds_lock());
         kind = kind_named(name);
         uint32_t count = atomic_load(&declared.count);
         if (!kind && count < KIND_LIMIT - KIND_DECLARED) {
@@ -90,7 +90,7 @@ EXPORT unclosed_kind_id unclosed_kind(const char *name, const char *parent)
             atomic_store(&declared.count, count + 1);
             kind = KIND_DECLARED + count;
         }
-        unlocked(&declared.lock);
+        unlocked(kinds_lock());
     }
     guard_left();
     return kind;

@@ -183,11 +183,15 @@ static void last_of_all(int status, void *unused)
         real_exit(verdict);             /* not _exit: what stdio still holds would be lost */
 }
 
+/* While another thread loads the shim and we could not wait, they are not known yet. */
+#define REAL(function, name) ((function) ? (function) : (__typeof__(function))next_definition(name))
+
 EXPORT void exit(int status)
 {
     shim_loaded();
     exit_began(SCAN_STACK_POINTER());
-    real_exit(status);
+    REAL(real_exit, "exit")(status);
+    __builtin_unreachable();
 }
 
 EXPORT void _exit(int status)
@@ -195,7 +199,8 @@ EXPORT void _exit(int status)
     shim_loaded();
     if (has_own_trace())
         end_marked(END_IMMEDIATE, status);
-    real_immediate_exit(status);
+    REAL(real_immediate_exit, "_exit")(status);
+    __builtin_unreachable();
 }
 
 EXPORT void _Exit(int status)
@@ -203,7 +208,8 @@ EXPORT void _Exit(int status)
     shim_loaded();
     if (has_own_trace())
         end_marked(END_IMMEDIATE, status);
-    real_Exit(status);
+    REAL(real_Exit, "_Exit")(status);
+    __builtin_unreachable();
 }
 
 EXPORT void quick_exit(int status)
@@ -211,7 +217,8 @@ EXPORT void quick_exit(int status)
     shim_loaded();
     if (has_own_trace())
         end_marked(END_QUICK, status);
-    real_quick_exit(status);
+    REAL(real_quick_exit, "quick_exit")(status);
+    __builtin_unreachable();
 }
 
 static main_function *programs_main;

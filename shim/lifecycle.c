@@ -24,14 +24,15 @@
 extern const char shim_first_byte[] __asm__("__ehdr_start") HIDDEN;
 extern const char shim_last_byte[] __asm__("_end") HIDDEN;
 
-static _Atomic uint32_t life_before_load = LIFE_COLD;
-struct shim shim = {.life = &life_before_load};
+static _Atomic uint32_t life_before_load[2] = {LIFE_COLD, 0};
+struct shim shim = {.life = life_before_load};
 
 enum { STARTING_WAIT_NS = 100000000 };
 
 static void child_is_cold(void)
 {
     atomic_store(shim.life, LIFE_COLD);
+    unlocked(kinds_lock());
 }
 
 static void life_page_made(void)
@@ -52,10 +53,36 @@ static bool another_copy_is_first(void)
     return first && first != &unclosed_api_table;
 }
 
+/* Libraries' constructors run before ours, and may start threads. 0; the process that loads; LOADED. */
+enum { LOADED = -1 };
+static _Atomic pid_t loader;
+
+/* One thread loads, others wait for it, but not for ever: it may want a lock of the linker that they hold. */
+static bool loading_is_ours(void)
+{
+    static __thread bool loading __attribute__((tls_model("initial-exec")));
+    pid_t nobody = 0, process = (pid_t)raw_syscall0(SYS_getpid);
+    if (loading)
+        return false;                   /* a signal handler that came meanwhile */
+    uint64_t until = time_now() + STARTING_WAIT_NS;
+    do {
+        /* Of another process: it began in our parent, in a thread that does not exist here. */
+        if (nobody != process && atomic_compare_exchange_strong(&loader, &nobody, process))
+            return loading = true;
+        raw_syscall0(SYS_sched_yield);
+        nobody = atomic_load_explicit(&loader, memory_order_acquire);
+    } while (nobody != LOADED && time_now() < until);
+    return false;
+}
+
+static bool is_loaded(void)
+{
+    return likely(atomic_load_explicit(&loader, memory_order_acquire) == LOADED);
+}
+
 void shim_loaded(void)
 {
-    static _Atomic uint32_t loaded;
-    if (atomic_exchange(&loaded, 1))
+    if (is_loaded() || !loading_is_ours())
         return;
     shim.start = (uintptr_t)shim_first_byte;
     shim.end = (uintptr_t)shim_last_byte;
@@ -76,6 +103,7 @@ void shim_loaded(void)
     ending_prepared();
     roll_called(ROLLCALL_LOADED, shim.pid, NULL,
                 (shim.passive ? ROLLCALL_PASSIVE : 0) | (shim.options.skipped ? ROLLCALL_SKIPPED : 0));
+    atomic_store_explicit(&loader, LOADED, memory_order_release);
 }
 
 __attribute__((constructor(101))) static void constructed(void)
@@ -184,9 +212,9 @@ static bool trace_opened(void)
 /* The thread that won COLD -> STARTING. */
 static bool trace_begun(void)
 {
-    bool forked = shim.trace.base != NULL;
+    bool forked = shim.trace.base != NULL;      /* cold, and yet a trace; the pid may be the same in another namespace */
     pid_t pid = (pid_t)raw_syscall0(SYS_getpid);
-    if (pid != shim.pid) {
+    if (pid != shim.pid || forked) {
         forked |= shim.inherited.base != NULL;
         if (shim.trace.base)
             inheritance_taken();
@@ -244,7 +272,7 @@ bool recording_began(void)
     uint32_t life = LIFE_COLD;
     if (shim.passive || shim.options.skipped)
         return false;
-    if (starting) {                     /* a signal handler that came meanwhile */
+    if (starting || !is_loaded()) {     /* a signal handler that came meanwhile, or another thread is not done yet */
         atomic_fetch_add(&missed, 1);
         return false;
     }

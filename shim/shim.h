@@ -69,7 +69,7 @@ struct trace_map {
 };
 
 struct shim {
-    _Atomic uint32_t *life;         /* enum life, in the page that fork wipes */
+    _Atomic uint32_t *life;         /* enum life, in the page that fork wipes; behind it the lock of the declared kinds */
     struct trace_map trace;
     struct trace_map inherited;     /* the parent's trace after a fork */
     uint64_t epoch;                 /* identity of `trace`; 0: none yet */
@@ -182,6 +182,12 @@ static inline uint64_t counted(_Atomic uint64_t *counter, uint64_t number)
     uint64_t before = atomic_load_explicit(counter, memory_order_relaxed);
     atomic_store_explicit(counter, before + number, memory_order_relaxed);
     return before;
+}
+
+/* Taken before anything is recorded, so also in children that have not begun to. */
+static inline spinlock *kinds_lock(void)
+{
+    return shim.life + 1;
 }
 
 HIDDEN void lock_waited(spinlock *lock);

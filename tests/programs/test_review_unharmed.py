@@ -2,6 +2,8 @@
 """Ways in which the shim's own system calls could kill or stop a program that would have lived."""
 import os
 import resource
+import shutil
+import signal
 import subprocess
 
 import pytest
@@ -52,3 +54,25 @@ def test_child_of_a_sealed_program(run_unclosed, plain):
     """It cannot have a trace of its own, for that would take an openat()."""
     report = run_unclosed("sealed_fork")
     assert report.stdout == plain(built("sealed_fork")).stdout == "child ended with 0\n"
+
+
+def test_threads_that_are_earlier_than_the_shim(preloaded, report_of):
+    """Whoever is first loads it; the others wait, and nothing is lost."""
+    for _ in range(20):
+        done = preloaded("/bin/true", preload=(SHIM, built("early_threads.so")))
+        assert (done.status, done.stderr) == (0, "")
+    report = report_of(*preloaded.traces())
+    assert [process["opened"] for process in report.json["processes"]] == [4] * 20
+
+
+def test_a_reporter_that_hangs_is_ended(preloaded, tmp_path):
+    """The program waits for it: it runs with a timer that it need not know of, even where the program ignores SIGALRM."""
+    shutil.copy(SHIM, tmp_path / "libunclosed.so")
+    reporter = tmp_path / "unclosed"
+    reporter.write_text("#!/usr/bin/python3\n"
+                        "import signal\n"
+                        "print(1 < signal.getitimer(signal.ITIMER_REAL)[0] <= 60, signal.getsignal(signal.SIGALRM) == signal.SIG_DFL, file=open('seen', 'w'))\n")
+    reporter.chmod(0o755)
+    done = preloaded(built("many"), 1, options="report=on", preload=(tmp_path / "libunclosed.so",), preexec_fn=lambda: signal.signal(signal.SIGALRM, signal.SIG_IGN))
+    assert (done.status, done.stdout) == (0, "done\n")
+    assert (tmp_path / "seen").read_text() == "True True\n"
