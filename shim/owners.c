@@ -42,7 +42,7 @@ static void freed_if_done(uint32_t slot)
 
 uint64_t owner_began(enum trace_owner_kind kind, const char *label, uint64_t parent)
 {
-    uint32_t text = string_interned(label);
+    uint32_t text = target_interned(label);      /* "GET /orders?token=…" */
     uint64_t now = time_now();
     locked(&shim.owner_lock);
     uint32_t slot = shim.free_owner;
@@ -70,7 +70,7 @@ void owner_ended(uint64_t id, const char *reason)
     uint32_t slot = slot_of(id);
     if (!slot)
         return;
-    atomic_store(&owner_at(slot)->end_reason, string_interned(reason));
+    atomic_store(&owner_at(slot)->end_reason, target_interned(reason));
     atomic_store(&owner_at(slot)->ended, time_now());
     freed_if_done(slot);
 }
@@ -109,7 +109,7 @@ static struct trace_detail *detail_at(uint32_t slot)
 void detail_set(uint32_t slot, const char *key, const char *value)
 {
     struct trace_handle *handle = handle_at(slot);
-    uint32_t key_text = string_interned(key), value_text = string_interned(value);
+    uint32_t key_text = string_interned(key), value_text = target_interned(value);
     locked(&shim.detail_lock);
     uint32_t at = atomic_load(&handle->details);
     while (at && detail_at(at)->key != key_text)

@@ -17,7 +17,8 @@
 
 static const char *const secret_keys[] = {"password",   "passwd", "pwd",          "passfile", "sslpassword",
                                           "pgpassword", "pass",   "mysql_pwd",    "secret",   "token",
-                                          "apikey",     "api_key", "redis_password", "access_key", "auth"};
+                                          "apikey",     "api_key", "redis_password", "access_key", "auth",
+                                          "hexkey",     "textkey"};
 
 static inline bool is_word(char letter)
 {
@@ -42,6 +43,12 @@ static inline bool is_secret_key(const char *text, size_t end)
     return false;
 }
 
+/* file:orders.db?key=SECRET, for encrypted databases; in a program's text "key" is mostly something else. */
+static inline bool is_key_of_file(const char *text, size_t end)
+{
+    return end >= 4 && (text[end - 4] == '?' || text[end - 4] == '&') && strncasecmp(text + end - 3, "key", 3) == 0;
+}
+
 /* From the value's first character to behind its last: quoted, with backslash escapes, or up to a separator. */
 static inline size_t secret_length(const char *value, const char *ends)
 {
@@ -60,15 +67,39 @@ static inline size_t secret_length(const char *value, const char *ends)
     return i;
 }
 
-/* "://user:SECRET@": the place and length of SECRET, when text begins with "://". */
+/* 0: none. */
+static inline size_t last_at_before(const char *text, size_t end)
+{
+    while (end > 0 && text[end] != '@')
+        end--;
+    return end;
+}
+
+/* Where "?name=" begins, or `end`. */
+static inline size_t query_begin(const char *text, size_t end)
+{
+    for (size_t i = 0; i < end; i++) {
+        size_t name = i + 1;
+        while (text[i] == '?' && is_word(text[name]))
+            name++;
+        if (text[i] == '?' && text[name] == '=')
+            return i;
+    }
+    return end;
+}
+
+/* "://user:SECRET@": the place and length of SECRET, when text begins with "://". Not every writer escapes '/' and '@'. */
 static inline bool url_secret_found(const char *text, size_t *start, size_t *length)
 {
-    if (strncmp(text, "://", 3) != 0)
+    if (strncmp(text, "://", 3) != 0 || text[3] == '/')
         return false;
-    size_t authority = 3 + strcspn(text + 3, "/?# \t\n");
-    size_t at = authority;
-    while (at > 3 && text[at] != '@')
-        at--;
+    size_t end = 3 + strcspn(text + 3, " \t\n\"'");
+    size_t at = last_at_before(text, 3 + strcspn(text + 3, "/?# \t\n"));
+    size_t further = last_at_before(text, query_begin(text, end));
+    if (further > at)
+        at = further;
+    if (at == 0)
+        at = last_at_before(text, end);
     const char *colon = memchr(text + 3, ':', at > 3 ? at - 3 : 0);
     if (!colon)
         return false;
@@ -97,7 +128,7 @@ static inline bool is_before_secret(const char *text, size_t at, bool is_source)
     while (end > 0 && (text[end - 1] == ' ' || text[end - 1] == '\t' ||
                        (is_source && (text[end - 1] == '"' || text[end - 1] == '\''))))
         end--;
-    return is_secret_key(text, end);
+    return is_secret_key(text, end) || (!is_source && is_key_of_file(text, end));
 }
 
 /* `out` gets `text` without secrets, cut to size - 1 bytes. is_source: a line of a program, in which quotes end a value. */

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "handles.h"
+#include "owners.h"
 #include "shim.h"
 
 enum { ROUNDS = 20000 };
@@ -194,6 +195,26 @@ static void a_lock_is_left_to_a_less_urgent_thread(void **state)
     assert_int_equal(status, 0);
 }
 
+/* --- secrets ------------------------------------------------------------------------------------------------------------------- */
+
+static const char *text_of(uint32_t string)
+{
+    return ((const struct trace_string *)record_of(TABLE_STRING, string))->text;
+}
+
+static void labels_and_details_lose_their_secrets(void **state)
+{
+    (void)state;
+    owner_began(OWNER_REQUEST, "GET /orders?token=s3cret", 0);
+    const struct trace_owner *owner = record_of(TABLE_OWNER, 1);
+    assert_string_equal(text_of(owner->label), "GET /orders?token=***");
+    uint32_t connection = opened_at(CONNECTION, address_of(0), 0);
+    detail_set(connection, "url", "mysql://app:s3cret@db/x");
+    const struct trace_detail *detail = record_of(TABLE_DETAIL, handle_at(connection)->details);
+    assert_string_equal(text_of(detail->value), "mysql://app:***@db/x");
+    closed_at(CONNECTION, address_of(0));
+}
+
 /* --- no room ------------------------------------------------------------------------------------------------------------------- */
 
 /* Last: the trace is full afterwards. */
@@ -229,6 +250,7 @@ int main(void)
         cmocka_unit_test(zombies_end_with_their_last_child),
         cmocka_unit_test(a_shared_connections_transaction_is_never_anothers),
         cmocka_unit_test(a_lock_is_left_to_a_less_urgent_thread),
+        cmocka_unit_test(labels_and_details_lose_their_secrets),
         cmocka_unit_test(what_could_not_be_recorded_is_not_closed_twice),
     };
     int failed = cmocka_run_group_tests_name("handles", tests, NULL, NULL);

@@ -23,6 +23,10 @@ static void connection_strings_lose_their_password(void **state)
     shows("postgresql://app:s3cret@db:5432/orders?sslpassword=x&a=b", false,
           "postgresql://app:***@db:5432/orders?sslpassword=***&a=b");
     shows("mysql://app:p@ss@db/x", false, "mysql://app:***@db/x");
+    shows("postgresql://app:pa/s@s?w@db/orders", false, "postgresql://app:***@db/orders");
+    shows("postgresql://app:s3/cret@db/orders?mail=a@b", false, "postgresql://app:***@db/orders?mail=a@b");
+    shows("file:orders.db?cipher=x&key=s3cret", false, "file:orders.db?cipher=x&key=***");
+    shows("file:orders.db?hexkey=0123&mode=ro", false, "file:orders.db?hexkey=***&mode=ro");
     shows("DB_PASSWORD=x MY_TOKEN=y", false, "DB_PASSWORD=*** MY_TOKEN=***");
 }
 
@@ -33,6 +37,9 @@ static void other_text_stays_as_it_is(void **state)
     shows("file:x?mode=memory&cache=shared", false, "file:x?mode=memory&cache=shared");
     shows("postgresql://app@db:5432/orders", false, "postgresql://app@db:5432/orders");
     shows("compass=north", false, "compass=north");
+    shows("http://localhost:8080/orders?id=7", false, "http://localhost:8080/orders?id=7");
+    shows("file:///srv/a:b/c@d.db", false, "file:///srv/a:b/c@d.db");
+    shows("orders.sort(key=by_date)", true, "orders.sort(key=by_date)");
 }
 
 static void source_lines_lose_theirs_too(void **state)
