@@ -266,7 +266,7 @@ install: all ## install below PREFIX (/usr/local), DESTDIR in front
 	install -d $(place)/bin $(place)/lib/unclosed $(place)/include/unclosed $(place)/share/man/man1 $(place)/share/man/man7
 	install $(BUILD)/unclosed $(place)/bin/unclosed
 	install -m 644 $(BUILD)/libunclosed.so $(place)/lib/unclosed/libunclosed.so
-	install -m 644 include/unclosed/*.h include/unclosed/*.def $(place)/include/unclosed
+	install -m 644 $(filter-out %/secrets.h,$(wildcard include/unclosed/*.h include/unclosed/*.def)) $(place)/include/unclosed
 	$(if $(MAN1),install -m 644 $(MAN1) $(place)/share/man/man1)
 	$(if $(MAN7),install -m 644 $(MAN7) $(place)/share/man/man7)
 
