@@ -185,15 +185,25 @@ uint32_t handle_opened(enum kind kind, uintptr_t address, uint32_t stack, const 
 
 /* --- closing -------------------------------------------------------------------------------------------------------------- */
 
+/* Closed, for its program: whoever uses or closes it now meets a closed handle. */
+static inline bool is_zombie(uint32_t slot)
+{
+    return atomic_load_explicit(&handle_at(slot)->flags, memory_order_relaxed) & HANDLE_ZOMBIE;
+}
+
 uint32_t handle_closing(enum kind kind, uintptr_t address, uint32_t stack)
 {
     struct bucket bucket = bucket_of(kind, address);
     if (!address || !bucket.head)
         return 0;
     locked(&shim.handle_locks[bucket.shard]);
-    uint32_t slot = unlinked(&bucket, kind, address);
-    if (slot) {
+    _Atomic uint32_t *place = place_in(&bucket, kind, address);
+    uint32_t slot = atomic_load_explicit(place, memory_order_relaxed);
+    if (slot && unlikely(is_zombie(slot))) {
+        slot = 0;
+    } else if (slot) {
         struct trace_handle *handle = handle_at(slot);
+        atomic_store_explicit(place, handle->next, memory_order_relaxed);
         atomic_store_explicit(&handle->close_stack, stack, memory_order_relaxed);
         atomic_store_explicit(&handle->state, HANDLE_CLOSING, memory_order_release);
     }
@@ -259,6 +269,7 @@ void handle_made_zombie(uint32_t slot, const char *function)
     fact.stack = handle_at(slot)->close_stack;
     fact.function = string_interned(function);
     fact_noted(&fact);
+    closed_remembered(handle_at(slot), ENDED_EXPLICIT, time_now());
     returned_to_index(slot, HANDLE_ZOMBIE, 0);
     if (children_alive(slot) == 0)      /* the last one was closed in between */
         taken_and_finished(slot, generation, ENDED_EXPLICIT);
@@ -300,7 +311,7 @@ void handle_finished(uint32_t slot, enum trace_ended how)
     closed_remembered(handle, how, now);
     close_counted(site_at(handle->site), handle->kind, now, now > handle->opened ? now - handle->opened : 0, how);
     slot_freed(slot);
-    if (parent && atomic_load(&handle_at(parent)->flags) & HANDLE_ZOMBIE && children_alive(parent) == 0)
+    if (parent && is_zombie(parent) && children_alive(parent) == 0)
         taken_and_finished(parent, parent_generation, ENDED_EXPLICIT);
 }
 
@@ -315,8 +326,9 @@ void handle_touched(uint32_t slot)
 uint32_t handle_used(enum kind kind, uintptr_t address)
 {
     uint32_t slot = looked_up(kind, address);
-    if (slot)
-        handle_touched(slot);
+    if (!slot || unlikely(is_zombie(slot)))
+        return 0;
+    handle_touched(slot);
     return slot;
 }
 

@@ -38,7 +38,7 @@ HIDDEN uint32_t handle_found(enum kind kind, uintptr_t address);
 /* A new handle; with address 0 only a failed open. The slot, 0: not recorded (counted). */
 HIDDEN HOT uint32_t handle_opened(enum kind kind, uintptr_t address, uint32_t stack, const struct opening *opening);
 
-/* Takes an open handle out of the index, before its real close. 0: no such handle is open. */
+/* Takes an open handle out of the index, before its real close. 0: no such handle is open, or it is a zombie. */
 HIDDEN HOT uint32_t handle_closing(enum kind kind, uintptr_t address, uint32_t stack);
 
 /* The close that began was refused, the handle lives on. */
@@ -50,7 +50,7 @@ HIDDEN void handle_made_zombie(uint32_t slot, const char *function);
 /* … or done. Ends transactions among the children; other children go on without a parent. */
 HIDDEN HOT void handle_finished(uint32_t slot, enum trace_ended how);
 
-/* It is being used. handle_used: finds it, too, and gives its slot or 0. */
+/* It is being used. handle_used: finds it, too, and gives its slot; 0: none, or a zombie. */
 HIDDEN HOT void handle_touched(uint32_t slot);
 HIDDEN HOT uint32_t handle_used(enum kind kind, uintptr_t address);
 
