@@ -2,7 +2,8 @@
 /* build: -lsqlite3 */
 /*
  * What the first watched call of a process costs, for then its trace is made; and the first one of a forked child, which
- * gets a trace of its own. Prints both, microseconds for one sqlite3_open(":memory:").
+ * gets a trace of its own. Prints both, microseconds for one sqlite3_open(":memory:"). The connections stay open, so that
+ * there is something to report.
  */
 #include <sqlite3.h>
 #include <stdio.h>
@@ -24,9 +25,7 @@ static double open_measured(void)
     double begin = now_us();
     if (sqlite3_open(":memory:", &db) != SQLITE_OK)
         abort();
-    double took = now_us() - begin;
-    sqlite3_close(db);
-    return took;
+    return now_us() - begin;
 }
 
 int main(void)
