@@ -174,12 +174,13 @@ uint32_t module_of(uintptr_t address, uint64_t *bias)
     return number;
 }
 
-bool object_spanned(uintptr_t address, uintptr_t *start, uintptr_t *end)
+bool object_spanned(uintptr_t address, uintptr_t *start, uintptr_t *end, const char **path)
 {
     struct found_object object;
     if (!object_found(address, &object))
         return false;
     *start = object.start;
     *end = object.end;
+    *path = object.path ? object.path : "";
     return true;
 }

@@ -270,7 +270,8 @@ HIDDEN uint32_t stack_interned(const struct native_stack *stack, void *unused);
 HIDDEN HOT uint32_t stack_here(const struct caller *caller);                    /* captures; STACK_OTHER when it cannot */
 HIDDEN HOT uint32_t site_of(enum kind kind, uint32_t stack);                    /* 0: table full */
 HIDDEN uint32_t module_of(uintptr_t address, uint64_t *bias);               /* 0: in no module, or table full */
-HIDDEN bool object_spanned(uintptr_t address, uintptr_t *start, uintptr_t *end);     /* the loaded object around it */
+/* The loaded object around an address; its path ("": the program) is the linker's. */
+HIDDEN bool object_spanned(uintptr_t address, uintptr_t *start, uintptr_t *end, const char **path);
 
 static inline struct trace_handle *handle_at(uint32_t slot)
 {

@@ -2,6 +2,7 @@
 #include "wrap.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "dlsym.h"
 
@@ -18,23 +19,24 @@ static struct caller caller_of(const struct call *call)
     return caller_of_frame(call->frame);
 }
 
-/* A library that calls itself through its exported names; or, when it jumps there, our own wrapper around it. */
-static bool is_library_internal(uintptr_t return_address, unsigned copy, function_address function)
+/*
+ * A client library that calls itself through its exported names; or, when it jumps there, our own wrapper around it. A
+ * module that has the library built in (a wheel's _sqlite3.so) calls it just like that, too: its calls are its own.
+ */
+static bool is_library_internal(uintptr_t return_address, enum function function, function_address real)
 {
-    static struct {
-        _Atomic uintptr_t start, end;
-    } spans[COPY_MAX + 1];
+    uintptr_t start, end;
+    char name[16];
+    const char *path;
     if (return_address >= shim.start && return_address < shim.end)
         return true;
-    uintptr_t start = atomic_load_explicit(&spans[copy].start, memory_order_relaxed);
-    uintptr_t end = atomic_load_explicit(&spans[copy].end, memory_order_relaxed);
-    if ((uintptr_t)function < start || (uintptr_t)function >= end) {
-        if (!object_spanned((uintptr_t)function, &start, &end))
-            return false;
-        atomic_store_explicit(&spans[copy].start, start, memory_order_relaxed);
-        atomic_store_explicit(&spans[copy].end, end, memory_order_relaxed);
-    }
-    return return_address >= start && return_address < end;
+    if (!object_spanned((uintptr_t)real, &start, &end, &path) || return_address < start || return_address >= end)
+        return false;
+    const char *library = name_of_library(library_of_function(function)), *base = strrchr(path, '/');
+    struct text text = text_in(name, sizeof(name));
+    text_added(&text, strncmp(library, "lib", 3) == 0 ? "" : "lib");
+    text_added(&text, library);
+    return strncmp(base ? base + 1 : path, name, strlen(name)) == 0;
 }
 
 static unsigned copy_called(enum function function, uintptr_t handle, const uintptr_t *frame, bool recorded)
@@ -100,7 +102,7 @@ __attribute__((noinline)) static struct call call_begun_anew(enum function funct
     unsigned copy = copy_bound_by_stub(function);
     call.copy = copy != COPY_NONE ? copy : copy_called(function, handle, frame, recorded);
     call.function = definition_or_failure(function, call.copy);
-    bool internal = is_library_internal(frame[1], call.copy, call.function);
+    bool internal = is_library_internal(frame[1], function, call.function);
     if (copy == COPY_NONE && call.copy != COPY_NONE)
         place_remembered(function, frame[1], unload_epoch, &call, internal);
     call.recorded = recorded && !internal;

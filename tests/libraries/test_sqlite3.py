@@ -2,7 +2,7 @@
 """SQLite: what opens, what closes, what refuses; transactions; a leak's children are part of it."""
 import pytest
 
-from conftest import line_of, stack_of
+from conftest import built, line_of, stack_of
 
 CONNECTION, STATEMENT = "sqlite3.connection", "sqlite3.statement"
 
@@ -74,3 +74,10 @@ def test_busy_is_recorded_with_its_stack(case):
     rows = report.rows("SELECT type, code, where_function FROM fact JOIN stack ON stack.id = fact.stack")
     assert rows == [("busy", 5, "wait_in_vain")]
     assert report.counts == {}
+
+
+def test_a_module_with_the_library_built_in_is_seen(run_unclosed):
+    """Its calls are the module's own, though they come from the object that defines the functions."""
+    report = run_unclosed("embedded_library", built("embeds_library.so"))
+    assert report.opened == {CONNECTION: 3}
+    assert report.counts == {("leaked", CONNECTION): 2}
