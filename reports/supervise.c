@@ -146,7 +146,7 @@ static _Noreturn void witnessing(struct shared *shared, const sigset_t *waited, 
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    prctl(PR_SET_NAME, "group-witness");         /* pkill unclosed means its parent alone */
+    prctl(PR_SET_NAME, "group-witness"); /* pkill unclosed means its parent alone */
     if (getppid() != parent)
         _exit(0);
     if (syscall(SYS_close_range, 0u, ~0u, 0u))

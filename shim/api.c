@@ -15,7 +15,7 @@ static struct {
     _Atomic uint32_t count;
     char names[KIND_LIMIT - KIND_DECLARED][LONGEST_NAME + 1];
     uint32_t parents[KIND_LIMIT - KIND_DECLARED];
-    _Atomic uint64_t told[KIND_LIMIT - KIND_DECLARED];      /* epoch of the trace that knows the kind */
+    _Atomic uint64_t told[KIND_LIMIT - KIND_DECLARED]; /* epoch of the trace that knows the kind */
 } declared;
 
 static const char *const built_in[KIND_BUILT_IN_COUNT] = {

@@ -62,8 +62,8 @@ typedef uint32_t stack_interner(const struct native_stack *stack, void *context)
 /* The id that `intern` gives, or gave to the same stack in the same epoch (whatever ids belong to: the trace's identity).
  * depth_limit: at most CAPTURE_DEPTH_MAX, frames further out are left off. The frames below `from` are never part of it:
  * `from` must be the caller of a function that has not returned yet. */
-__attribute__((hot)) uint32_t capture_stack(const struct caller *from, unsigned depth_limit, uint64_t epoch, stack_interner *intern,
-                       void *context);
+__attribute__((hot)) uint32_t capture_stack(const struct caller *from, unsigned depth_limit, uint64_t epoch,
+                                            stack_interner *intern, void *context);
 
 /* Primes both unwinders, compares them and chooses one. Once, before the first capture, without any lock held. Captures
  * made before it use libgcc. */

@@ -110,8 +110,8 @@ static size_t buffers_listed(struct scan_range *ranges)
             ranges[count++] = (struct scan_range){(uintptr_t)stream->_IO_buf_base, (uintptr_t)stream->_IO_buf_end};
     else
         for (; count < sizeof(standard) / sizeof(standard[0]); count++)
-            ranges[count] = (struct scan_range){(uintptr_t)standard[count]->_IO_buf_base,
-                                                (uintptr_t)standard[count]->_IO_buf_end};
+            ranges[count] =
+                (struct scan_range){(uintptr_t)standard[count]->_IO_buf_base, (uintptr_t)standard[count]->_IO_buf_end};
     return count;
 }
 
@@ -133,8 +133,8 @@ static void references_looked_for(uintptr_t stack_pointer)
     ignored[ranges++] = (struct scan_range){(uintptr_t)memory, (uintptr_t)memory + size};
     ignored[ranges++] = (struct scan_range){(uintptr_t)shim.trace.base, (uintptr_t)shim.trace.base + shim.trace.size};
     if (shim.inherited.base)
-        ignored[ranges++] = (struct scan_range){(uintptr_t)shim.inherited.base,
-                                                (uintptr_t)shim.inherited.base + shim.inherited.size};
+        ignored[ranges++] =
+            (struct scan_range){(uintptr_t)shim.inherited.base, (uintptr_t)shim.inherited.base + shim.inherited.size};
     ranges += buffers_listed(&ignored[ranges]);
     struct scan_request request = {list, count, ignored, ranges, SCAN_LIMIT_NS, stack_pointer};
     const char *reason = NULL;
@@ -180,7 +180,7 @@ static void last_of_all(int status, void *unused)
         return;
     int verdict = reporter_ran();
     if (shim.options.fail_on[0] && verdict > 0 && status == 0)
-        real_exit(verdict);             /* not _exit: what stdio still holds would be lost */
+        real_exit(verdict); /* not _exit: what stdio still holds would be lost */
 }
 
 /* While another thread loads the shim and we could not wait, they are not known yet. */
@@ -231,8 +231,8 @@ static int main_watched(int count, char **arguments, char **environment)
     return status;
 }
 
-EXPORT int __libc_start_main(main_function *entry, int count, char **arguments, void (*init)(void),
-                             void (*fini)(void), void (*rtld_fini)(void), void *stack_end)
+EXPORT int __libc_start_main(main_function *entry, int count, char **arguments, void (*init)(void), void (*fini)(void),
+                             void (*rtld_fini)(void), void *stack_end)
 {
     start_function *real = (start_function *)next_definition("__libc_start_main");
     programs_main = entry;

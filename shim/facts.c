@@ -9,8 +9,8 @@ static bool fact_is(uint32_t number, const void *key_)
 {
     const struct trace_fact *key = key_, *fact = record_of(TABLE_FACT, number);
     return fact->type == key->type && fact->kind == key->kind && fact->flags == key->flags && fact->site == key->site &&
-           fact->close_stack == key->close_stack && fact->begin_stack == key->begin_stack && fact->stack == key->stack &&
-           fact->other_site == key->other_site && fact->other_pid == key->other_pid;
+           fact->close_stack == key->close_stack && fact->begin_stack == key->begin_stack &&
+           fact->stack == key->stack && fact->other_site == key->other_site && fact->other_pid == key->other_pid;
 }
 
 static uint32_t fact_added(const void *key_)

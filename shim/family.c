@@ -24,7 +24,7 @@ void child_added(uint32_t parent, uint32_t child)
     locked(family_lock(parent));
     if (handle->parent == parent || atomic_load_explicit(&above->state, memory_order_relaxed) == HANDLE_FREE) {
         unlocked(family_lock(parent));
-        return;                         /* another thread was faster: it has it, or has closed it */
+        return; /* another thread was faster: it has it, or has closed it */
     }
     handle->parent_generation = above->generation;
     handle->previous_sibling = 0;
@@ -66,7 +66,7 @@ uint32_t child_taken(uint32_t parent, uint64_t *generation)
 {
     locked(family_lock(parent));
     uint32_t child = handle_at(parent)->children;
-    if (child && handle_at(child)->parent != parent)    /* never so; but if it were, this would never end */
+    if (child && handle_at(child)->parent != parent) /* never so; but if it were, this would never end */
         child = handle_at(parent)->children = 0;
     if (child) {
         *generation = handle_at(child)->generation;

@@ -165,7 +165,7 @@ uint32_t handle_opened(enum kind kind, uintptr_t address, uint32_t stack, const 
     if (slot) {
         struct trace_handle *handle = handle_at(slot);
         handle_filled(handle, kind, address, site, target, now, opening);
-        if (opening->parent)            /* before anybody can find it, and end it */
+        if (opening->parent) /* before anybody can find it, and end it */
             child_added(opening->parent, slot);
         linked(&bucket, slot);
         atomic_store_explicit(&handle->state, HANDLE_OPEN, memory_order_release);
@@ -271,7 +271,7 @@ void handle_made_zombie(uint32_t slot, const char *function)
     fact_noted(&fact);
     closed_remembered(handle_at(slot), ENDED_EXPLICIT, time_now());
     returned_to_index(slot, HANDLE_ZOMBIE, 0);
-    if (children_alive(slot) == 0)      /* the last one was closed in between */
+    if (children_alive(slot) == 0) /* the last one was closed in between */
         taken_and_finished(slot, generation, ENDED_EXPLICIT);
 }
 
@@ -362,10 +362,8 @@ static void transaction_begun(enum kind kind, uint32_t slot, const struct transa
                               const struct caller *caller)
 {
     struct trace_handle *connection = handle_at(slot);
-    struct opening opening = {.parent = slot,
-                              .copy = connection->copy,
-                              .changes = state->changes,
-                              .target_text = connection->target};
+    struct opening opening = {
+        .parent = slot, .copy = connection->copy, .changes = state->changes, .target_text = connection->target};
     uint32_t transaction = handle_opened(kind, connection->address, stack_here(caller), &opening);
     if (!transaction)
         return;

@@ -15,15 +15,15 @@
 #include "shim.h"
 
 struct opening {
-    const char *target;             /* as the program gave it; passwords are taken out. NULL: none */
-    uint32_t target_text;           /* without `target`: the string, 0: none */
-    uint32_t parent;                /* slot of an open handle, 0: none */
-    unsigned copy;                  /* of the library */
-    bool failed;                    /* the open returned an error; an address means that the handle is left to be closed */
-    bool connecting;                /* an asynchronous open: not known yet */
-    int code;                       /* the library's error code */
-    uint64_t changes;               /* see trace_handle.changes */
-    const char *function;           /* the call, for facts */
+    const char *target;   /* as the program gave it; passwords are taken out. NULL: none */
+    uint32_t target_text; /* without `target`: the string, 0: none */
+    uint32_t parent;      /* slot of an open handle, 0: none */
+    unsigned copy;        /* of the library */
+    bool failed;          /* the open returned an error; an address means that the handle is left to be closed */
+    bool connecting;      /* an asynchronous open: not known yet */
+    int code;             /* the library's error code */
+    uint64_t changes;     /* see trace_handle.changes */
+    const char *function; /* the call, for facts */
 };
 
 extern const uint8_t HIDDEN kind_traits[KIND_LIMIT];
@@ -61,7 +61,7 @@ HIDDEN void stranger_used(enum kind kind, uintptr_t address, const struct caller
 /* How a connection's transaction stands after a call. `began_at` is captured only when one begins. */
 struct transaction_state {
     bool open, failed, wrote;
-    uint64_t changes;               /* before the call */
+    uint64_t changes; /* before the call */
 };
 HIDDEN void transaction_seen(enum kind kind, uint32_t connection, const struct transaction_state *state,
                              const struct caller *caller);
@@ -74,15 +74,16 @@ HIDDEN void transaction_cut(uint32_t connection, bool wrote, uint32_t stack, con
 
 /* family.c: parents and children. All under the parent's family lock. */
 HIDDEN HOT void child_added(uint32_t parent, uint32_t child);
-HIDDEN HOT uint32_t parent_of(uint32_t child);          /* as it is at this moment; 0: none */
+HIDDEN HOT uint32_t parent_of(uint32_t child); /* as it is at this moment; 0: none */
 HIDDEN HOT void child_removed(uint32_t child);
 /* The first child, with no parent any more, and which handle it was; 0: no child left. */
 HIDDEN uint32_t child_taken(uint32_t parent, uint64_t *generation);
-HIDDEN unsigned children_alive(uint32_t parent);        /* those that keep a closed parent alive */
+HIDDEN unsigned children_alive(uint32_t parent); /* those that keep a closed parent alive */
 
 /* counters.c */
 HIDDEN HOT void open_counted(struct trace_site *site, enum kind kind, uint64_t now, uint32_t target);
-HIDDEN HOT void close_counted(struct trace_site *site, enum kind kind, uint64_t now, uint64_t held, enum trace_ended how);
+HIDDEN HOT void close_counted(struct trace_site *site, enum kind kind, uint64_t now, uint64_t held,
+                              enum trace_ended how);
 
 /* facts.c: `fact` holds the identifying fields and whatever else is known; one with the same identity is only counted. */
 HIDDEN void fact_noted(const struct trace_fact *fact);
@@ -91,7 +92,8 @@ HIDDEN void fact_noted(const struct trace_fact *fact);
 HIDDEN HOT void closed_remembered(const struct trace_handle *handle, enum trace_ended how, uint64_t now);
 /* Something was opened at the address that could not be recorded: its close will be nobody's second one. */
 HIDDEN void closed_forgotten(enum kind kind, uintptr_t address);
-HIDDEN bool closed_recalled(const struct trace_map *map, enum kind kind, uintptr_t address, struct trace_closed *closed);
+HIDDEN bool closed_recalled(const struct trace_map *map, enum kind kind, uintptr_t address,
+                            struct trace_closed *closed);
 
 /* owners.c */
 HIDDEN uint32_t owner_of_thread(void);

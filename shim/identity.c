@@ -116,9 +116,9 @@ static uint32_t command_of_parent(void)
 
 static uint32_t command_line(void)
 {
-    static char arguments[4096], command[4096];     /* one thread begins, and its stack may be small */
+    static char arguments[4096], command[4096]; /* one thread begins, and its stack may be small */
     size_t length = file_read("/proc/self/cmdline", arguments, sizeof(arguments));
-    if (!length)                        /* no /proc after a chroot */
+    if (!length) /* no /proc after a chroot */
         return command_of_parent();
     command_redacted(arguments, length, command, sizeof(command));
     return string_interned(command);

@@ -7,7 +7,7 @@
 
 struct interning {
     enum trace_table_id index;
-    enum trace_loss loss;               /* counted when the index is full */
+    enum trace_loss loss; /* counted when the index is full */
     bool (*is_equal)(uint32_t number, const void *key);
     uint32_t (*added)(const void *key); /* under the index's lock: the new record's number, 0 when full (counted) */
 };

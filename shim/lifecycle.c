@@ -41,7 +41,7 @@ static void life_page_made(void)
     if (page < 0 && page > -4096)
         return;
     if (raw_syscall3(SYS_madvise, page, 4096, MADV_WIPEONFORK) != 0)
-        pthread_atfork(NULL, NULL, child_is_cold);      /* kernel before 4.14 */
+        pthread_atfork(NULL, NULL, child_is_cold); /* kernel before 4.14 */
     shim.life = (_Atomic uint32_t *)page;
 }
 
@@ -63,7 +63,7 @@ static bool loading_is_ours(void)
     static __thread bool loading __attribute__((tls_model("initial-exec")));
     pid_t nobody = 0, process = (pid_t)raw_syscall0(SYS_getpid);
     if (loading)
-        return false;                   /* a signal handler that came meanwhile */
+        return false; /* a signal handler that came meanwhile */
     uint64_t until = time_now() + STARTING_WAIT_NS;
     do {
         /* Of another process: it began in our parent, in a thread that does not exist here. */
@@ -177,8 +177,7 @@ static bool spare_taken(void)
     for (int i = 0; shim.spares && i < SPARE_COUNT; i++) {
         struct trace_map *spare = &shim.spares[i];
         uint32_t unclaimed = 0;
-        if (!spare->header ||
-            !atomic_compare_exchange_strong(&spare->header->taken, &unclaimed, 1))
+        if (!spare->header || !atomic_compare_exchange_strong(&spare->header->taken, &unclaimed, 1))
             continue;
         shim.trace = *spare;
         return true;
@@ -193,8 +192,7 @@ static bool trace_opened(void)
     int error = ENOENT;
     if (shim.options.directory[0]) {
         if (!shim.options.run[0])
-            raw_syscall3(SYS_mkdirat, AT_FDCWD, (long)shim.options.directory,
-                         0700);
+            raw_syscall3(SYS_mkdirat, AT_FDCWD, (long)shim.options.directory, 0700);
         error = trace_created(&shim.trace, shim.trace_path, shim.options.maximum_size, shim.options.mode, &what);
     }
     if (error && !spare_taken()) {
@@ -212,13 +210,13 @@ static bool trace_opened(void)
 /* The thread that won COLD -> STARTING. */
 static bool trace_begun(void)
 {
-    bool forked = shim.trace.base != NULL;      /* cold, and yet a trace; the pid may be the same in another namespace */
+    bool forked = shim.trace.base != NULL; /* cold, and yet a trace; the pid may be the same in another namespace */
     pid_t pid = (pid_t)raw_syscall0(SYS_getpid);
     if (pid != shim.pid || forked) {
         forked |= shim.inherited.base != NULL;
         if (shim.trace.base)
             inheritance_taken();
-        bool parent_had_threads = !is_alone();      /* libc does not reset it in a child */
+        bool parent_had_threads = !is_alone(); /* libc does not reset it in a child */
         definitions_forked(parent_had_threads);
         capture_forked(parent_had_threads);
         shim.pid = pid;
@@ -272,11 +270,11 @@ bool recording_began(void)
     uint32_t life = LIFE_COLD;
     if (shim.passive || shim.options.skipped)
         return false;
-    if (starting || !is_loaded()) {     /* a signal handler that came meanwhile, or another thread is not done yet */
+    if (starting || !is_loaded()) { /* a signal handler that came meanwhile, or another thread is not done yet */
         atomic_fetch_add(&missed, 1);
         return false;
     }
-    if (atomic_load(&shim.sealed)) {    /* a child of a sealed program: a trace cannot be made any more */
+    if (atomic_load(&shim.sealed)) { /* a child of a sealed program: a trace cannot be made any more */
         atomic_compare_exchange_strong(shim.life, &life, LIFE_OFF);
         return atomic_load(shim.life) == LIFE_ON;
     }
@@ -313,7 +311,7 @@ void spares_reserved(void)
     if (shim.passive || shim.options.skipped || !shim.options.directory[0])
         return;
     if ((!shim.trace.base && copies_known(&library, 1) == 0) || atomic_exchange(&reserved, 1))
-        return;                         /* no client library: su, sshd */
+        return; /* no client library: su, sshd */
     if (!shim.options.run[0])
         raw_syscall3(SYS_mkdirat, AT_FDCWD, (long)shim.options.directory, 0700);
     long shared = raw_syscall6(SYS_mmap, 0, SPARE_COUNT * sizeof(struct trace_map), PROT_READ | PROT_WRITE,

@@ -12,7 +12,7 @@ struct found_object {
     uintptr_t start, end;
     uint64_t bias;
     const char *path;
-    const ElfW(Phdr) *headers;
+    const ElfW(Phdr) * headers;
     unsigned header_count;
 };
 
@@ -79,8 +79,8 @@ static int object_compared(struct dl_phdr_info *info, size_t size, void *search_
     }
     if (search->address < start || search->address >= end)
         return 0;
-    *search->object = (struct found_object){start, end, info->dlpi_addr, info->dlpi_name, info->dlpi_phdr,
-                                            info->dlpi_phnum};
+    *search->object =
+        (struct found_object){start, end, info->dlpi_addr, info->dlpi_name, info->dlpi_phdr, info->dlpi_phnum};
     return 1;
 }
 

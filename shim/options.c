@@ -126,7 +126,7 @@ void options_read(struct options *options)
     }
     if (!options->directory[0])
         directory_made_absolute(options, "unclosed-traces");
-    options->skipped |= name_is_listed("unclosed");     /* its run database is nobody's leak */
+    options->skipped |= name_is_listed("unclosed"); /* its run database is nobody's leak */
     if (options->depth == 0 || options->depth > CAPTURE_DEPTH_MAX)
         options->depth = CAPTURE_DEPTH_MAX;
 }

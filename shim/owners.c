@@ -42,7 +42,7 @@ static void freed_if_done(uint32_t slot)
 
 uint64_t owner_began(enum trace_owner_kind kind, const char *label, uint64_t parent)
 {
-    uint32_t text = target_interned(label);      /* "GET /orders?token=…" */
+    uint32_t text = target_interned(label); /* "GET /orders?token=…" */
     uint64_t now = time_now();
     locked(&shim.owner_lock);
     uint32_t slot = shim.free_owner;

@@ -5,7 +5,7 @@
 
 #include "shim.h"
 
-HIDDEN uint64_t owner_began(enum trace_owner_kind kind, const char *label, uint64_t parent);   /* 0: table full */
+HIDDEN uint64_t owner_began(enum trace_owner_kind kind, const char *label, uint64_t parent); /* 0: table full */
 HIDDEN void owner_ended(uint64_t id, const char *reason);
 HIDDEN void owner_changed(uint32_t handle, uint64_t id);
 

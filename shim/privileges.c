@@ -10,12 +10,12 @@
 #include "raw_syscall.h"
 #include "shim.h"
 
-#define PASSED_ON(name, declared, arguments)                                            \
-    EXPORT int name declared                                                            \
-    {                                                                                   \
-        typedef __typeof__(name) function;                                              \
-        prepared();                                                                     \
-        return ((function *)next_definition(#name))arguments;                           \
+#define PASSED_ON(name, declared, arguments)                  \
+    EXPORT int name declared                                  \
+    {                                                         \
+        typedef __typeof__(name) function;                    \
+        prepared();                                           \
+        return ((function *)next_definition(#name))arguments; \
     }
 
 static void prepared(void)

@@ -50,7 +50,7 @@ uint32_t target_interned(const char *target)
     char clean[1024];
     if (!target || !target[0])
         return 0;
-    if (!strpbrk(target, "=@"))         /* a file name: no place for a secret */
+    if (!strpbrk(target, "=@")) /* a file name: no place for a secret */
         return string_interned(target);
     redacted(target, clean, sizeof(clean));
     return string_interned(clean);

@@ -61,7 +61,8 @@ int reporter_ran(void)
         return -1;
     struct text text = text_in(keep, sizeof(keep));
     number_added(&text, shim.options.keep);
-    char *arguments[16] = {command, "bare", "--dir", shim.options.directory, "--trace", shim.trace_path, "--keep", keep};
+    char *arguments[16] = {command,   "bare",          "--dir",  shim.options.directory,
+                           "--trace", shim.trace_path, "--keep", keep};
     size_t count = 8;
     if (shim.options.fail_on[0]) {
         arguments[count++] = "--fail-on";

@@ -40,14 +40,22 @@ static const char *error_words(int error)
         int error;
         const char *words;
     } known[] = {
-        {EACCES, "permission denied"},   {EPERM, "not permitted"},
-        {EROFS, "read-only file system"}, {ENOENT, "no such directory"},
-        {ENOTDIR, "not a directory"},    {ENOSPC, "no space left on device"},
-        {EDQUOT, "disk quota exceeded"}, {EFBIG, "file size limit too low"},
-        {EMFILE, "no file descriptor left"}, {ENFILE, "too many open files in the system"},
-        {ENOMEM, "no memory or address space left"}, {EEXIST, "it exists already"},
-        {ELOOP, "it is a symbolic link"}, {EINVAL, "not supported by this file system"},
-        {EFAULT, "no space left on device"}, {EIO, "input/output error"},
+        {EACCES, "permission denied"},
+        {EPERM, "not permitted"},
+        {EROFS, "read-only file system"},
+        {ENOENT, "no such directory"},
+        {ENOTDIR, "not a directory"},
+        {ENOSPC, "no space left on device"},
+        {EDQUOT, "disk quota exceeded"},
+        {EFBIG, "file size limit too low"},
+        {EMFILE, "no file descriptor left"},
+        {ENFILE, "too many open files in the system"},
+        {ENOMEM, "no memory or address space left"},
+        {EEXIST, "it exists already"},
+        {ELOOP, "it is a symbolic link"},
+        {EINVAL, "not supported by this file system"},
+        {EFAULT, "no space left on device"},
+        {EIO, "input/output error"},
     };
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (known[i].error == error)

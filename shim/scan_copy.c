@@ -335,8 +335,7 @@ static _Noreturn void verdicts_answered(struct copy *copy)
         answered(copy, SCAN_NOT_POSSIBLE, "some of its memory is hidden from copies (MADV_DONTFORK) or too large");
     if (known == 0 && undecided > 0)
         answered(copy, SCAN_NOT_POSSIBLE, "its memory is not allocated by glibc's malloc");
-    answered(copy, SCAN_DONE,
-             undecided > 0 ? "some of its memory is not allocated by glibc's malloc" : NULL);
+    answered(copy, SCAN_DONE, undecided > 0 ? "some of its memory is not allocated by glibc's malloc" : NULL);
 }
 
 /* --- the copy -------------------------------------------------------------------------------------------------------------------- */

@@ -31,7 +31,7 @@ HIDDEN void about_to_seal(void)
 {
     int error = errno;
     if (atomic_load(&shim.sealed))
-        return;                         /* a second filter */
+        return; /* a second filter */
     shim_loaded();
     if (uses_a_library() && is_recording() && guard_entered()) {
         storage_reserved();

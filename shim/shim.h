@@ -27,7 +27,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 #define HIDDEN __attribute__((visibility("hidden")))
-#define HOT __attribute__((hot))    /* run by every call: kept together, in few of the program's cache lines */
+#define HOT __attribute__((hot)) /* run by every call: kept together, in few of the program's cache lines */
 #define likely(condition) __builtin_expect(!!(condition), 1)
 #define unlikely(condition) __builtin_expect(!!(condition), 0)
 
@@ -35,19 +35,19 @@ enum life { LIFE_COLD, LIFE_STARTING, LIFE_ON, LIFE_OFF };
 
 /* What UNCLOSED_OPTIONS says, see libunclosed(7). Read once, at load. */
 struct options {
-    char directory[1024];           /* absolute; "" : the default could not be made absolute */
-    char run[64];                   /* name of the `run` that started us, "" in bare use */
+    char directory[1024]; /* absolute; "" : the default could not be made absolute */
+    char run[64];         /* name of the `run` that started us, "" in bare use */
     char label[128];
-    char text[1024];                /* the variable as it was found */
-    char fail_on[16];               /* bare use: "error", "warning", "note"; "" : never change the exit status */
-    char held[16];                  /* bare use: passed on to the reporter */
-    uint64_t maximum_size;          /* of the trace, bytes */
-    unsigned depth;                 /* frames of a stack */
-    unsigned mode;                  /* of the trace file */
-    unsigned keep;                  /* bare use: newest reports kept */
-    bool report;                    /* bare use: make a page at exit */
-    bool scan;                      /* look for references at exit */
-    bool skipped;                   /* only=/skip= leave this program out */
+    char text[1024];       /* the variable as it was found */
+    char fail_on[16];      /* bare use: "error", "warning", "note"; "" : never change the exit status */
+    char held[16];         /* bare use: passed on to the reporter */
+    uint64_t maximum_size; /* of the trace, bytes */
+    unsigned depth;        /* frames of a stack */
+    unsigned mode;         /* of the trace file */
+    unsigned keep;         /* bare use: newest reports kept */
+    bool report;           /* bare use: make a page at exit */
+    bool scan;             /* look for references at exit */
+    bool skipped;          /* only=/skip= leave this program out */
 };
 
 enum { LOCK_SHARDS = 64, SPARE_COUNT = 8 };
@@ -61,7 +61,7 @@ struct mapped_table {
 
 /* A mapped trace. A forked child also keeps its parent's, to look up what it inherited. */
 struct trace_map {
-    unsigned char *base;            /* NULL: none */
+    unsigned char *base; /* NULL: none */
     uint64_t size;
     struct trace_header *header;
     _Atomic uint8_t *granules;
@@ -69,28 +69,28 @@ struct trace_map {
 };
 
 struct shim {
-    _Atomic uint32_t *life;         /* enum life, in the page that fork wipes; behind it the lock of the declared kinds */
+    _Atomic uint32_t *life; /* enum life, in the page that fork wipes; behind it the lock of the declared kinds */
     struct trace_map trace;
-    struct trace_map inherited;     /* the parent's trace after a fork */
-    uint64_t epoch;                 /* identity of `trace`; 0: none yet */
-    pid_t pid;                      /* whom `trace` belongs to */
+    struct trace_map inherited; /* the parent's trace after a fork */
+    uint64_t epoch;             /* identity of `trace`; 0: none yet */
+    pid_t pid;                  /* whom `trace` belongs to */
     pid_t inherited_pid;
     uint64_t inherited_start_ticks;
     uint64_t fork_generation;
-    _Atomic uint64_t generation;    /* of handles; private memory, so a child's copy stands where the fork left it */
+    _Atomic uint64_t generation; /* of handles; private memory, so a child's copy stands where the fork left it */
     char trace_path[1280];
-    char executable[1024];          /* read at load: later there may be no /proc */
+    char executable[1024]; /* read at load: later there may be no /proc */
     struct options options;
-    uint64_t loaded_at;             /* CLOCK_MONOTONIC */
-    uint64_t start_ticks;           /* of `pid`, field 22 of /proc/PID/stat */
+    uint64_t loaded_at;   /* CLOCK_MONOTONIC */
+    uint64_t start_ticks; /* of `pid`, field 22 of /proc/PID/stat */
     uint64_t pid_namespace;
-    struct trace_map *spares;       /* SPARE_COUNT of them, in memory shared with all forked children */
-    dev_t stderr_device;            /* what fd 2 was at load */
+    struct trace_map *spares; /* SPARE_COUNT of them, in memory shared with all forked children */
+    dev_t stderr_device;      /* what fd 2 was at load */
     ino_t stderr_inode;
-    bool passive;                   /* another copy of the shim is there first */
-    _Atomic bool sealed;            /* the program installed a seccomp filter */
-    _Atomic uint64_t unload_epoch;  /* counts dlclose */
-    uintptr_t start, end;           /* where we ourselves are mapped */
+    bool passive;                  /* another copy of the shim is there first */
+    _Atomic bool sealed;           /* the program installed a seccomp filter */
+    _Atomic uint64_t unload_epoch; /* counts dlclose */
+    uintptr_t start, end;          /* where we ourselves are mapped */
 
     /* Locks guard what the reader needs not: indexes, lists of free slots, chains. Innermost, one at a
      * time (those of handles go around those of families, that of modules around that of strings). */
@@ -101,18 +101,18 @@ struct shim {
     spinlock owner_lock, detail_lock, timeline_lock;
     uint32_t free_owner, free_detail;
     _Atomic uint64_t next_owner;
-    uint32_t closed_next[2];        /* next places in the two rings; under intern_locks[TABLE_CLOSED] */
+    uint32_t closed_next[2]; /* next places in the two rings; under intern_locks[TABLE_CLOSED] */
 };
 
 extern HIDDEN struct shim shim;
 
 /* Per thread. Small: it is carved from every thread's stack. */
 struct thread {
-    uint32_t id;                    /* kernel thread id in the process with `epoch` */
-    uint8_t busy;                   /* inside the shim: a signal handler that comes now passes through */
+    uint32_t id;  /* kernel thread id in the process with `epoch` */
+    uint8_t busy; /* inside the shim: a signal handler that comes now passes through */
     uint64_t epoch;
     uint64_t named_at;
-    uint64_t owner;                 /* unclosed_owner_id: current owner */
+    uint64_t owner; /* unclosed_owner_id: current owner */
     char name[TRACE_THREAD_NAME];
 };
 extern HIDDEN __thread struct thread thread __attribute__((tls_model("initial-exec")));
@@ -198,7 +198,7 @@ static inline void locked(spinlock *lock)
     if (is_alone() && atomic_load_explicit(lock, memory_order_relaxed) == 0)
         atomic_store_explicit(lock, 1, memory_order_relaxed);
     else if (unlikely(!atomic_compare_exchange_strong_explicit(lock, &expected, 1, memory_order_acquire,
-                                                          memory_order_relaxed)))
+                                                               memory_order_relaxed)))
         lock_waited(lock);
 }
 
@@ -219,8 +219,8 @@ static inline uint32_t thread_id(uint64_t now)
     return thread.id;
 }
 
-HIDDEN uint64_t time_now(void);         /* CLOCK_MONOTONIC, ns */
-HIDDEN HOT uint64_t time_now_coarse(void);  /* the same clock at its last tick (some ms ago), much cheaper */
+HIDDEN uint64_t time_now(void);            /* CLOCK_MONOTONIC, ns */
+HIDDEN HOT uint64_t time_now_coarse(void); /* the same clock at its last tick (some ms ago), much cheaper */
 
 /* --- the file (trace_file.c) ---------------------------------------------------------------------------------------- */
 
@@ -263,13 +263,13 @@ static inline _Atomic uint32_t *index_slot(enum trace_table_id id, uint64_t slot
 
 /* --- interning (intern.c, modules.c, sites.c) ------------------------------------------------------------------------ */
 
-HIDDEN uint32_t string_interned(const char *text);                          /* NULL or "": 0 */
-HIDDEN uint32_t bytes_interned(const char *bytes, size_t length);           /* cut at 4095 */
-HIDDEN uint32_t target_interned(const char *target);                        /* without passwords (redact.c) */
+HIDDEN uint32_t string_interned(const char *text);                /* NULL or "": 0 */
+HIDDEN uint32_t bytes_interned(const char *bytes, size_t length); /* cut at 4095 */
+HIDDEN uint32_t target_interned(const char *target);              /* without passwords (redact.c) */
 HIDDEN uint32_t stack_interned(const struct native_stack *stack, void *unused);
-HIDDEN HOT uint32_t stack_here(const struct caller *caller);                    /* captures; STACK_OTHER when it cannot */
-HIDDEN HOT uint32_t site_of(enum kind kind, uint32_t stack);                    /* 0: table full */
-HIDDEN uint32_t module_of(uintptr_t address, uint64_t *bias);               /* 0: in no module, or table full */
+HIDDEN HOT uint32_t stack_here(const struct caller *caller);  /* captures; STACK_OTHER when it cannot */
+HIDDEN HOT uint32_t site_of(enum kind kind, uint32_t stack);  /* 0: table full */
+HIDDEN uint32_t module_of(uintptr_t address, uint64_t *bias); /* 0: in no module, or table full */
 /* The loaded object around an address; its path ("": the program) is the linker's. */
 HIDDEN bool object_spanned(uintptr_t address, uintptr_t *start, uintptr_t *end, const char **path);
 
@@ -286,11 +286,11 @@ static inline struct trace_site *site_at(uint32_t site)
 /* --- who we are (identity.c, options.c, redact.c) ---------------------------------------------------------------------- */
 
 HIDDEN void options_read(struct options *options);
-HIDDEN size_t file_read(const char *path, char *buffer, size_t size);       /* NUL-terminated; 0: nothing could be read */
-HIDDEN void link_read(const char *path, char *target, size_t size);         /* "" : it could not be read */
+HIDDEN size_t file_read(const char *path, char *buffer, size_t size); /* NUL-terminated; 0: nothing could be read */
+HIDDEN void link_read(const char *path, char *target, size_t size);   /* "" : it could not be read */
 HIDDEN uint64_t start_ticks_of_self(void);
 HIDDEN uint64_t pid_namespace_of_self(void);
-HIDDEN void program_name(char *name, size_t size);                          /* base name of the executable */
+HIDDEN void program_name(char *name, size_t size); /* base name of the executable */
 HIDDEN void process_described(struct trace_process *process);
 /* `out` gets the connection string, URL or file name without passwords; at least as large as the text. */
 HIDDEN void redacted(const char *text, char *out, size_t size);
@@ -300,8 +300,8 @@ HIDDEN void command_redacted(const char *arguments, size_t length, char *out, si
 
 /* Under `run` only. pid 0: the calling process, which may be a vfork child. text NULL: our own executable. */
 HIDDEN void roll_called(enum rollcall_type type, pid_t pid, const char *text, unsigned flags);
-HIDDEN void ending_prepared(void);      /* at load: the last exit handler, the real functions */
-HIDDEN int reporter_ran(void);          /* bare use, last of all: exit status of the reporter, -1: none */
+HIDDEN void ending_prepared(void); /* at load: the last exit handler, the real functions */
+HIDDEN int reporter_ran(void);     /* bare use, last of all: exit status of the reporter, -1: none */
 
 /* --- words (say.c) ------------------------------------------------------------------------------------------------------- */
 

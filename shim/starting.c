@@ -92,23 +92,22 @@ EXPORT int fexecve(int fd, char *const arguments[], char *const environment[])
 EXPORT int execveat(int directory, const char *path, char *const arguments[], char *const environment[], int flags)
 {
     exec_announced(path);
-    int (*real)(int, const char *, char *const[], char *const[], int) =
-        (__typeof__(real))real_function("execveat");
+    int (*real)(int, const char *, char *const[], char *const[], int) = (__typeof__(real))real_function("execveat");
     return exec_failed(real(directory, path, arguments, environment, flags));
 }
 
 /* The arguments of execl and its like, on the caller's stack: no memory is allocated, for vfork's sake. */
-#define ARGUMENTS_COUNTED(first, count)                 \
-    va_list counting;                                   \
-    va_start(counting, first);                          \
-    size_t count = 1;                                   \
-    while (va_arg(counting, char *))                    \
-        count++;                                        \
+#define ARGUMENTS_COUNTED(first, count) \
+    va_list counting;                   \
+    va_start(counting, first);          \
+    size_t count = 1;                   \
+    while (va_arg(counting, char *))    \
+        count++;                        \
     va_end(counting)
 
-#define ARGUMENTS_TAKEN(first, list, vector)            \
-    (vector)[0] = (char *)(uintptr_t)(first);           \
-    for (size_t i = 1; (vector)[i - 1]; i++)            \
+#define ARGUMENTS_TAKEN(first, list, vector)  \
+    (vector)[0] = (char *)(uintptr_t)(first); \
+    for (size_t i = 1; (vector)[i - 1]; i++)  \
     (vector)[i] = va_arg(list, char *)
 
 EXPORT int execl(const char *path, const char *first, ...)

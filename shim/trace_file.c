@@ -23,8 +23,8 @@
 /* How the space is shared out: fixed numbers of records, then the rest in parts of a thousand. */
 static const struct {
     uint32_t record_size;
-    uint32_t fixed;                     /* records, or 0 … */
-    uint32_t share;                     /* … and per mille of the file */
+    uint32_t fixed; /* records, or 0 … */
+    uint32_t share; /* … and per mille of the file */
 } plan[TABLE_COUNT] = {
     [TABLE_PROCESS] = {sizeof(struct trace_process), 1, 0},
     [TABLE_STRING] = {8, 0, 80},
@@ -87,7 +87,7 @@ static void tables_planned(struct trace_header *header, uint64_t size)
             table->capacity = power_of_two_below(table->capacity);
         if (table->capacity > UINT32_MAX)
             table->capacity = UINT32_MAX;
-        atomic_init(&table->used, id == TABLE_CLOSED ? table->capacity : 1);    /* record 0 means "none" */
+        atomic_init(&table->used, id == TABLE_CLOSED ? table->capacity : 1); /* record 0 means "none" */
         offset += rounded_up(table->capacity * table->record_size, 4096);
     }
 }
@@ -99,7 +99,7 @@ static int granules_populated(const struct trace_map *map, uint64_t first, uint6
     if (offset + size > map->size)
         size = map->size - offset;
     long result = raw_syscall3(SYS_madvise, (long)(map->base + offset), (long)size, MADV_POPULATE_WRITE);
-    if (result == -EINVAL) {                    /* kernel before 5.14 */
+    if (result == -EINVAL) { /* kernel before 5.14 */
         int fd = (int)raw_syscall4(SYS_openat, AT_FDCWD, (long)shim.trace_path, O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0);
         if (fd < 0)
             return -fd;
@@ -160,8 +160,7 @@ uint32_t record_claimed(enum trace_table_id id, enum trace_loss loss)
 {
     struct trace_table *table = &shim.trace.header->tables[id];
     uint64_t number = atomic_load_explicit(&table->used, memory_order_relaxed);
-    while (number < table->capacity &&
-           storage_added(table->offset + number * table->record_size, table->record_size))
+    while (number < table->capacity && storage_added(table->offset + number * table->record_size, table->record_size))
         if (atomic_compare_exchange_weak_explicit(&table->used, &number, number + 1, memory_order_relaxed,
                                                   memory_order_relaxed))
             return (uint32_t)number;

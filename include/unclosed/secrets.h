@@ -15,10 +15,9 @@
 
 #define SECRET_HIDDEN_TEXT "***"
 
-static const char *const secret_keys[] = {"password",   "passwd", "pwd",          "passfile", "sslpassword",
-                                          "pgpassword", "pass",   "mysql_pwd",    "secret",   "token",
-                                          "apikey",     "api_key", "redis_password", "access_key", "auth",
-                                          "hexkey",     "textkey"};
+static const char *const secret_keys[] = {
+    "password", "passwd", "pwd",     "passfile",       "sslpassword", "pgpassword", "pass",   "mysql_pwd", "secret",
+    "token",    "apikey", "api_key", "redis_password", "access_key",  "auth",       "hexkey", "textkey"};
 
 static inline bool is_word(char letter)
 {

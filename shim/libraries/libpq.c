@@ -64,13 +64,13 @@ static void connection_opened(struct call *connecting, PGconn *conn, bool waits)
     opened(LIBPQ_CONNECTION, conn, .target = target, .failed = failed, .connecting = !waits && !failed);
 }
 
-#define CONNECT(name, waits, declared, arguments)                                                                  \
-    WRAP(PGconn *, name, declared)                                                                                 \
-    {                                                                                                              \
-        CALL(name);                                                                                                \
-        PGconn *conn = real arguments;                                                                             \
-        connection_opened(&call, conn, waits);                                                                     \
-        return conn;                                                                                               \
+#define CONNECT(name, waits, declared, arguments) \
+    WRAP(PGconn *, name, declared)                \
+    {                                             \
+        CALL(name);                               \
+        PGconn *conn = real arguments;            \
+        connection_opened(&call, conn, waits);    \
+        return conn;                              \
     }
 
 CONNECT(PQconnectdb, true, (const char *info), (info))
@@ -84,7 +84,7 @@ CONNECT(PQsetdbLogin, true,
          const char *user, const char *password),
         (host, port, options, tty, database, user, password))
 
-WRAP(PostgresPollingStatusType, PQconnectPoll, (PGconn *conn))
+WRAP(PostgresPollingStatusType, PQconnectPoll, (PGconn * conn))
 {
     CALL(PQconnectPoll, conn);
     used(LIBPQ_CONNECTION, conn);
@@ -94,7 +94,7 @@ WRAP(PostgresPollingStatusType, PQconnectPoll, (PGconn *conn))
     return status;
 }
 
-WRAP(void, PQfinish, (PGconn *conn))
+WRAP(void, PQfinish, (PGconn * conn))
 {
     CALL(PQfinish, conn);
     closing(LIBPQ_CONNECTION, conn);
@@ -108,7 +108,7 @@ WRAP(void, PQfinish, (PGconn *conn))
 /* The command's tag, as the server gave it: "INSERT 0 1". "COPY 3" does not tell in which direction. */
 static bool is_writing(const char *tag, bool copied_in)
 {
-    static const char *const tags[] = {"INSERT ", "UPDATE ", "DELETE ", "MERGE ",     "CREATE ",
+    static const char *const tags[] = {"INSERT ", "UPDATE ", "DELETE ",   "MERGE ",     "CREATE ",
                                        "ALTER ",  "DROP ",   "TRUNCATE ", "SELECT INTO"};
     if (strncmp(tag, "COPY ", 5) == 0)
         return copied_in;
@@ -138,24 +138,23 @@ static void work_done(struct call *working, uint32_t connection, PGconn *conn, P
         return;
     bool wrote = has_written(&call, connection, result);
     PGTransactionStatusType status = HELPER_OF(PQtransactionStatus)(conn);
-    bool is_under_way = status == PQTRANS_ACTIVE;       /* libpq tells how the transaction stands after the last result */
+    bool is_under_way = status == PQTRANS_ACTIVE; /* libpq tells how the transaction stands after the last result */
     bool is_over = is_under_way && result && strcmp(HELPER_OF(PQcmdStatus)(result), "COMMIT") == 0;
-    if (is_under_way && !is_over &&
-        (!wrote || !(atomic_load(&handle_at(connection)->flags) & HANDLE_IN_TRANSACTION)))
+    if (is_under_way && !is_over && (!wrote || !(atomic_load(&handle_at(connection)->flags) & HANDLE_IN_TRANSACTION)))
         return;
     transaction(LIBPQ_TRANSACTION, connection,
                 .open = (is_under_way && !is_over) || status == PQTRANS_INTRANS || status == PQTRANS_INERROR,
                 .failed = status == PQTRANS_INERROR, .wrote = wrote);
 }
 
-#define RESET(type, name)                                                                                          \
-    WRAP(type, name, (PGconn * conn))                                                                              \
-    {                                                                                                              \
-        CALL(name, conn);                                                                                          \
-        uint32_t connection = used(LIBPQ_CONNECTION, conn);                                                        \
-        RESET_CALLED(type)                                                                                         \
-        work_done(&call, connection, conn, NULL);                                                                  \
-        RESET_RETURNS(type)                                                                                        \
+#define RESET(type, name)                                   \
+    WRAP(type, name, (PGconn * conn))                       \
+    {                                                       \
+        CALL(name, conn);                                   \
+        uint32_t connection = used(LIBPQ_CONNECTION, conn); \
+        RESET_CALLED(type)                                  \
+        work_done(&call, connection, conn, NULL);           \
+        RESET_RETURNS(type)                                 \
     }
 #define RESET_CALLED(type) RESET_CALLED_##type
 #define RESET_RETURNS(type) RESET_RETURNS_##type
@@ -172,15 +171,15 @@ RESET(PostgresPollingStatusType, PQresetPoll)
 
 /* --- results ------------------------------------------------------------------------------------------------------------------ */
 
-#define RESULT(name, declared, arguments)                                                                          \
-    WRAP(PGresult *, name, declared)                                                                               \
-    {                                                                                                              \
-        CALL(name, conn);                                                                                          \
-        uint32_t connection = used(LIBPQ_CONNECTION, conn);                                                        \
-        PGresult *result = real arguments;                                                                         \
-        work_done(&call, connection, conn, result);                                                                \
-        opened(LIBPQ_RESULT, result, .parent = connection);                                                        \
-        return result;                                                                                             \
+#define RESULT(name, declared, arguments)                   \
+    WRAP(PGresult *, name, declared)                        \
+    {                                                       \
+        CALL(name, conn);                                   \
+        uint32_t connection = used(LIBPQ_CONNECTION, conn); \
+        PGresult *result = real arguments;                  \
+        work_done(&call, connection, conn, result);         \
+        opened(LIBPQ_RESULT, result, .parent = connection); \
+        return result;                                      \
     }
 
 RESULT(PQexec, (PGconn * conn, const char *query), (conn, query))
@@ -204,7 +203,7 @@ RESULT(PQfn,
        (conn, function, buffer, length, is_integer, arguments, count))
 
 /* conn may be NULL here. */
-WRAP(PGresult *, PQmakeEmptyPGresult, (PGconn *conn, ExecStatusType status))
+WRAP(PGresult *, PQmakeEmptyPGresult, (PGconn * conn, ExecStatusType status))
 {
     CALL(PQmakeEmptyPGresult, conn);
     uint32_t connection = open_handle(LIBPQ_CONNECTION, conn);
@@ -222,7 +221,7 @@ WRAP(PGresult *, PQcopyResult, (const PGresult *source, int flags))
     return result;
 }
 
-WRAP(void, PQclear, (PGresult *result))
+WRAP(void, PQclear, (PGresult * result))
 {
     CALL(PQclear, result);
     closing(LIBPQ_RESULT, result);
@@ -232,12 +231,12 @@ WRAP(void, PQclear, (PGresult *result))
 
 /* --- asynchronous commands: their results come by PQgetResult ------------------------------------------------------------------- */
 
-#define SEND(name, declared, arguments)                                                                            \
-    WRAP(int, name, declared)                                                                                      \
-    {                                                                                                              \
-        CALL(name, conn);                                                                                          \
-        used(LIBPQ_CONNECTION, conn);                                                                              \
-        return real arguments;                                                                                     \
+#define SEND(name, declared, arguments) \
+    WRAP(int, name, declared)           \
+    {                                   \
+        CALL(name, conn);               \
+        used(LIBPQ_CONNECTION, conn);   \
+        return real arguments;          \
     }
 
 SEND(PQsendQuery, (PGconn * conn, const char *query), (conn, query))
@@ -258,7 +257,7 @@ SEND(PQsendClosePortal, (PGconn * conn, const char *portal), (conn, portal))
 
 /* --- cancel handles -------------------------------------------------------------------------------------------------------------- */
 
-WRAP(PGcancel *, PQgetCancel, (PGconn *conn))
+WRAP(PGcancel *, PQgetCancel, (PGconn * conn))
 {
     CALL(PQgetCancel, conn);
     uint32_t connection = used(LIBPQ_CONNECTION, conn);
@@ -267,7 +266,7 @@ WRAP(PGcancel *, PQgetCancel, (PGconn *conn))
     return cancel;
 }
 
-WRAP(void, PQfreeCancel, (PGcancel *cancel))
+WRAP(void, PQfreeCancel, (PGcancel * cancel))
 {
     CALL(PQfreeCancel, cancel);
     closing(LIBPQ_CANCEL, cancel);
@@ -275,7 +274,7 @@ WRAP(void, PQfreeCancel, (PGcancel *cancel))
     closed();
 }
 
-WRAP(PGcancelConn *, PQcancelCreate, (PGconn *conn))
+WRAP(PGcancelConn *, PQcancelCreate, (PGconn * conn))
 {
     CALL(PQcancelCreate, conn);
     uint32_t connection = used(LIBPQ_CONNECTION, conn);
@@ -284,7 +283,7 @@ WRAP(PGcancelConn *, PQcancelCreate, (PGconn *conn))
     return cancel;
 }
 
-WRAP(void, PQcancelFinish, (PGcancelConn *cancel))
+WRAP(void, PQcancelFinish, (PGcancelConn * cancel))
 {
     CALL(PQcancelFinish, cancel);
     closing(LIBPQ_CANCEL, cancel);

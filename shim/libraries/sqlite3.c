@@ -47,7 +47,7 @@ static bool wrote_in_transaction(const struct call *closing_call, sqlite3 *db)
     return transaction && (uint64_t)HELPER_OF(sqlite3_total_changes)(db) != handle_at(transaction)->changes;
 }
 
-WRAP(int, sqlite3_close, (sqlite3 *db))
+WRAP(int, sqlite3_close, (sqlite3 * db))
 {
     CALL(sqlite3_close, db);
     closing(SQLITE3_CONNECTION, db);
@@ -59,7 +59,7 @@ WRAP(int, sqlite3_close, (sqlite3 *db))
     return rc;
 }
 
-WRAP(int, sqlite3_close_v2, (sqlite3 *db))
+WRAP(int, sqlite3_close_v2, (sqlite3 * db))
 {
     CALL(sqlite3_close_v2, db);
     closing(SQLITE3_CONNECTION, db);
@@ -101,7 +101,7 @@ static void work_done(struct call *running, const struct work *work, int rc)
 }
 
 WRAP(int, sqlite3_exec,
-     (sqlite3 *db, const char *sql, int (*row)(void *, int, char **, char **), void *context, char **message))
+     (sqlite3 * db, const char *sql, int (*row)(void *, int, char **, char **), void *context, char **message))
 {
     CALL(sqlite3_exec, db);
     struct work work = work_begun(&call, used(SQLITE3_CONNECTION, db));
@@ -110,7 +110,7 @@ WRAP(int, sqlite3_exec,
     return rc;
 }
 
-WRAP(int, sqlite3_step, (sqlite3_stmt *statement))
+WRAP(int, sqlite3_step, (sqlite3_stmt * statement))
 {
     CALL(sqlite3_step, statement);
     uint32_t slot = used(SQLITE3_STATEMENT, statement);
@@ -122,15 +122,15 @@ WRAP(int, sqlite3_step, (sqlite3_stmt *statement))
 
 /* --- statements: one that could not be compiled, or was only a comment, is NULL ----------------------------------------------- */
 
-#define PREPARE(name, declared, arguments)                                                                         \
-    WRAP(int, name, declared)                                                                                      \
-    {                                                                                                              \
-        CALL(name, db);                                                                                            \
-        uint32_t connection = used(SQLITE3_CONNECTION, db);                                                        \
-        int rc = real arguments;                                                                                   \
-        if (statement && *statement)                                                                               \
-            opened(SQLITE3_STATEMENT, *statement, .parent = connection);                                           \
-        return rc;                                                                                                 \
+#define PREPARE(name, declared, arguments)                               \
+    WRAP(int, name, declared)                                            \
+    {                                                                    \
+        CALL(name, db);                                                  \
+        uint32_t connection = used(SQLITE3_CONNECTION, db);              \
+        int rc = real arguments;                                         \
+        if (statement && *statement)                                     \
+            opened(SQLITE3_STATEMENT, *statement, .parent = connection); \
+        return rc;                                                       \
     }
 
 PREPARE(sqlite3_prepare, (sqlite3 * db, const char *sql, int size, sqlite3_stmt **statement, const char **tail),
@@ -149,7 +149,7 @@ PREPARE(sqlite3_prepare16_v3,
         (db, sql, size, flags, statement, tail))
 
 /* Whatever it returns (the error of the last step), the statement is gone. */
-WRAP(int, sqlite3_finalize, (sqlite3_stmt *statement))
+WRAP(int, sqlite3_finalize, (sqlite3_stmt * statement))
 {
     CALL(sqlite3_finalize, statement);
     closing(SQLITE3_STATEMENT, statement);
@@ -161,7 +161,7 @@ WRAP(int, sqlite3_finalize, (sqlite3_stmt *statement))
 /* --- blobs, backups, change sessions ------------------------------------------------------------------------------------------ */
 
 WRAP(int, sqlite3_blob_open,
-     (sqlite3 *db, const char *database, const char *table, const char *column, sqlite3_int64 row, int flags,
+     (sqlite3 * db, const char *database, const char *table, const char *column, sqlite3_int64 row, int flags,
       sqlite3_blob **blob))
 {
     CALL(sqlite3_blob_open, db);
@@ -172,7 +172,7 @@ WRAP(int, sqlite3_blob_open,
     return rc;
 }
 
-WRAP(int, sqlite3_blob_close, (sqlite3_blob *blob))
+WRAP(int, sqlite3_blob_close, (sqlite3_blob * blob))
 {
     CALL(sqlite3_blob_close, blob);
     closing(SQLITE3_BLOB, blob);
@@ -182,7 +182,7 @@ WRAP(int, sqlite3_blob_close, (sqlite3_blob *blob))
 }
 
 /* A child of the destination; the source may not be closed before it either, but says so itself (SQLITE_BUSY). */
-WRAP(sqlite3_backup *, sqlite3_backup_init, (sqlite3 *to, const char *to_name, sqlite3 *from, const char *from_name))
+WRAP(sqlite3_backup *, sqlite3_backup_init, (sqlite3 * to, const char *to_name, sqlite3 *from, const char *from_name))
 {
     CALL(sqlite3_backup_init, to);
     uint32_t connection = used(SQLITE3_CONNECTION, to);
@@ -191,7 +191,7 @@ WRAP(sqlite3_backup *, sqlite3_backup_init, (sqlite3 *to, const char *to_name, s
     return backup;
 }
 
-WRAP(int, sqlite3_backup_finish, (sqlite3_backup *backup))
+WRAP(int, sqlite3_backup_finish, (sqlite3_backup * backup))
 {
     CALL(sqlite3_backup_finish, backup);
     closing(SQLITE3_BACKUP, backup);
@@ -200,13 +200,13 @@ WRAP(int, sqlite3_backup_finish, (sqlite3_backup *backup))
     return rc;
 }
 
-#ifndef SQLITE_ENABLE_SESSION           /* then the header does not declare them, but the library may have them */
+#ifndef SQLITE_ENABLE_SESSION /* then the header does not declare them, but the library may have them */
 typedef struct sqlite3_session sqlite3_session;
 int sqlite3session_create(sqlite3 *db, const char *database, sqlite3_session **session);
 void sqlite3session_delete(sqlite3_session *session);
 #endif
 
-WRAP(int, sqlite3session_create, (sqlite3 *db, const char *database, sqlite3_session **session))
+WRAP(int, sqlite3session_create, (sqlite3 * db, const char *database, sqlite3_session **session))
 {
     CALL(sqlite3session_create, db);
     uint32_t connection = used(SQLITE3_CONNECTION, db);
@@ -216,7 +216,7 @@ WRAP(int, sqlite3session_create, (sqlite3 *db, const char *database, sqlite3_ses
     return rc;
 }
 
-WRAP(void, sqlite3session_delete, (sqlite3_session *session))
+WRAP(void, sqlite3session_delete, (sqlite3_session * session))
 {
     CALL(sqlite3session_delete, session);
     closing(SQLITE3_SESSION, session);

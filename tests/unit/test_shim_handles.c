@@ -64,7 +64,7 @@ static uint64_t open_now(enum kind kind)
 
 static void *in_a_thread(void *work)
 {
-    thread.busy = 1;                    /* as in the guard */
+    thread.busy = 1; /* as in the guard */
     ((void (*)(void))work)();
     return NULL;
 }
@@ -162,7 +162,7 @@ static void *urgent(void *unused)
     (void)unused;
     prioritised(2);
     sem_wait(&wanted);
-    locked(&lock);                      /* held by one that this thread does not let run */
+    locked(&lock); /* held by one that this thread does not let run */
     unlocked(&lock);
     return NULL;
 }
@@ -176,7 +176,7 @@ static void urgency_met(void)
     usleep(50000);
     prioritised(1);
     locked(&lock);
-    sem_post(&wanted);                  /* at once it runs instead of this thread */
+    sem_post(&wanted); /* at once it runs instead of this thread */
     unlocked(&lock);
     pthread_join(thread, NULL);
     _exit(0);
@@ -191,7 +191,7 @@ static void a_lock_is_left_to_a_less_urgent_thread(void **state)
         urgency_met();
     assert_int_equal(waitpid(child, &status, 0), child);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
-        skip();                         /* only root may ask for priorities */
+        skip(); /* only root may ask for priorities */
     assert_int_equal(status, 0);
 }
 
@@ -226,13 +226,13 @@ static void what_could_not_be_recorded_is_not_closed_twice(void **state)
     closed_at(CONNECTION, address_of(2));
     for (uintptr_t address = 4096; opened_at(STATEMENT, address, 0); address += 16)
         ;
-    uintptr_t address = UINTPTR_MAX / 2;            /* the slots that closed handles left */
+    uintptr_t address = UINTPTR_MAX / 2; /* the slots that closed handles left */
     for (int failed = 0; failed < 100000; address += 16)
         failed += !opened_at(STATEMENT, address, 0);
     assert_int_equal(opened_at(CONNECTION, address_of(2), 0), 0);
     closed_at(CONNECTION, address_of(2));
     assert_int_equal(facts_of(FACT_CLOSED_TWICE), twice);
-    closed_at(CONNECTION, address_of(2));           /* nobody can know */
+    closed_at(CONNECTION, address_of(2)); /* nobody can know */
     assert_int_equal(facts_of(FACT_CLOSED_TWICE), twice);
 }
 
@@ -243,7 +243,7 @@ int main(void)
         return 1;
     snprintf(options, sizeof(options), "dir=%s:report=off:scan=off:max_size=4m", directory);
     setenv("UNCLOSED_OPTIONS", options, 1);
-    options_read(&shim.options);        /* the constructor ran before the environment was set */
+    options_read(&shim.options); /* the constructor ran before the environment was set */
     if (!is_recording() || !guard_entered())
         return 1;
     const struct CMUnitTest tests[] = {

@@ -253,9 +253,9 @@ static int in_the_child(void)
 {
     uint64_t parents_open = atomic_load(&shim.trace.header->open[thing]);
     struct trace_header *parents = shim.trace.header;
-    unclosed_used(thing, &handles[0]);              /* inherited */
+    unclosed_used(thing, &handles[0]); /* inherited */
     unclosed_closed(thing, &handles[0], UNCLOSED_EXPLICIT);
-    unclosed_closed(thing, &handles[9], UNCLOSED_EXPLICIT);     /* never was */
+    unclosed_closed(thing, &handles[9], UNCLOSED_EXPLICIT); /* never was */
     unclosed_opened(thing, &handles[1]);
     if (shim.trace.header == parents || atomic_load(&parents->open[thing]) != parents_open)
         return 1;
@@ -288,8 +288,8 @@ int main(void)
         return 1;
     snprintf(options, sizeof(options), "dir=%s:report=off:scan=off:max_size=32m", directory);
     setenv("UNCLOSED_OPTIONS", options, 1);
-    options_read(&shim.options);        /* the constructor ran before the environment was set */
-    shim.start = shim.end = 0;          /* we and the shim are one program here: no frame is the shim's own */
+    options_read(&shim.options); /* the constructor ran before the environment was set */
+    shim.start = shim.end = 0;   /* we and the shim are one program here: no frame is the shim's own */
 #define TEST(name) cmocka_unit_test_setup(name, kind_fresh)
     const struct CMUnitTest tests[] = {
         TEST(opened_and_closed_handles_are_counted_where_they_were_opened),
