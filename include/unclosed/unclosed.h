@@ -109,68 +109,71 @@ UNCLOSED_FUNCTION const struct unclosed_api *unclosed_api(void)
 #define UNCLOSED_ASK(function, arguments) ;
 #endif
 
-/* clang-format off: a declaration is its body, too */
+/* A declaration is its body, too, which the formatter does not follow. */
+/* clang-format off */
+
 /* The kind of that name ("library.thing"), declared now unless it is built in or was declared before. `parent` names
  * the kind whose close ends it, or NULL. 0 when not preloaded, the name is longer than 63 bytes, or 64 are declared. */
 UNCLOSED_FUNCTION unclosed_kind_id unclosed_kind(const char *name, const char *parent)
-    UNCLOSED_ASK(kind, (name, parent))
+UNCLOSED_ASK(kind, (name, parent))
 
-    /* `handle` is open from now on; the stack is the caller's, the owner the thread's current one (owner_enter). */
-    UNCLOSED_FUNCTION void unclosed_opened(unclosed_kind_id kind, const void *handle)
-        UNCLOSED_CALL(opened, (kind, handle))
+/* `handle` is open from now on; the stack is the caller's, the owner the thread's current one (owner_enter). */
+UNCLOSED_FUNCTION void unclosed_opened(unclosed_kind_id kind, const void *handle)
+UNCLOSED_CALL(opened, (kind, handle))
 
-    /* As unclosed_opened, but the Python part of the stack begins at this PyFrameObject (borrowed; read only during the
+/* As unclosed_opened, but the Python part of the stack begins at this PyFrameObject (borrowed; read only during the
  * call): for user frames behind a greenlet. NULL: the thread's own. The caller must hold the GIL, or be the thread
  * whose frames these are. */
-    UNCLOSED_FUNCTION void unclosed_opened_at(unclosed_kind_id kind, const void *handle, const void *python_frame)
-        UNCLOSED_CALL(opened_at, (kind, handle, python_frame))
+UNCLOSED_FUNCTION void unclosed_opened_at(unclosed_kind_id kind, const void *handle, const void *python_frame)
+UNCLOSED_CALL(opened_at, (kind, handle, python_frame))
 
-    /* What it is a handle to, for people: a file or a URL. Passwords in URLs and key=value strings are taken out. */
-    UNCLOSED_FUNCTION void unclosed_target(unclosed_kind_id kind, const void *handle, const char *target)
-        UNCLOSED_CALL(target, (kind, handle, target))
+/* What it is a handle to, for people: a file or a URL. Passwords in URLs and key=value strings are taken out. */
+UNCLOSED_FUNCTION void unclosed_target(unclosed_kind_id kind, const void *handle, const char *target)
+UNCLOSED_CALL(target, (kind, handle, target))
 
-    /* It is being used. Of a handle that was closed before: recorded as a use after close, with this stack. */
-    UNCLOSED_FUNCTION void unclosed_used(unclosed_kind_id kind, const void *handle) UNCLOSED_CALL(used, (kind, handle))
+/* It is being used. Of a handle that was closed before: recorded as a use after close, with this stack. */
+UNCLOSED_FUNCTION void unclosed_used(unclosed_kind_id kind, const void *handle)
+UNCLOSED_CALL(used, (kind, handle))
 
-    /* It ended; call before its memory can be reused. Of a handle that was closed before: recorded as closed twice. */
-    UNCLOSED_FUNCTION void unclosed_closed(unclosed_kind_id kind, const void *handle, enum unclosed_ended how)
-        UNCLOSED_CALL(closed, (kind, handle, how))
+/* It ended; call before its memory can be reused. Of a handle that was closed before: recorded as closed twice. */
+UNCLOSED_FUNCTION void unclosed_closed(unclosed_kind_id kind, const void *handle, enum unclosed_ended how)
+UNCLOSED_CALL(closed, (kind, handle, how))
 
-    /* It belongs to another open handle: when both leak, there is one finding, the parent's. NULL: to none. */
-    UNCLOSED_FUNCTION
-    void unclosed_parent(unclosed_kind_id kind, const void *handle, unclosed_kind_id parent_kind, const void *parent)
-        UNCLOSED_CALL(parent, (kind, handle, parent_kind, parent))
+/* It belongs to another open handle: when both leak, there is one finding, the parent's. NULL: to none. */
+UNCLOSED_FUNCTION void unclosed_parent(unclosed_kind_id kind, const void *handle, unclosed_kind_id parent_kind,
+                                       const void *parent)
+UNCLOSED_CALL(parent, (kind, handle, parent_kind, parent))
 
-    /* A fact about an open handle, shown with it; a second value for the same key replaces the first. Few distinct values
+/* A fact about an open handle, shown with it; a second value for the same key replaces the first. Few distinct values
  * please: each is kept once for the life of the process. */
-    UNCLOSED_FUNCTION
-    void unclosed_detail(unclosed_kind_id kind, const void *handle, const char *key, const char *value)
-        UNCLOSED_CALL(detail, (kind, handle, key, value))
+UNCLOSED_FUNCTION void unclosed_detail(unclosed_kind_id kind, const void *handle, const char *key, const char *value)
+UNCLOSED_CALL(detail, (kind, handle, key, value))
 
-    /* Meant to stay open: never a finding. */
-    UNCLOSED_FUNCTION void unclosed_ignore(unclosed_kind_id kind, const void *handle)
-        UNCLOSED_CALL(ignore, (kind, handle))
+/* Meant to stay open: never a finding. */
+UNCLOSED_FUNCTION void unclosed_ignore(unclosed_kind_id kind, const void *handle)
+UNCLOSED_CALL(ignore, (kind, handle))
 
-    /* A thread, task, request or test that opens handles has begun. Give it back to unclosed_owner_end. */
-    UNCLOSED_FUNCTION unclosed_owner_id
-    unclosed_owner_begin(enum unclosed_owner_kind kind, const char *label, unclosed_owner_id parent)
-        UNCLOSED_ASK(owner_begin, (kind, label, parent))
+/* A thread, task, request or test that opens handles has begun. Give it back to unclosed_owner_end. */
+UNCLOSED_FUNCTION unclosed_owner_id unclosed_owner_begin(enum unclosed_owner_kind kind, const char *label,
+                                                         unclosed_owner_id parent)
+UNCLOSED_ASK(owner_begin, (kind, label, parent))
 
-    /* Handles that this thread opens from now on belong to `owner` (0: nobody). Returns whose they were before. */
-    UNCLOSED_FUNCTION unclosed_owner_id unclosed_owner_enter(unclosed_owner_id owner) UNCLOSED_ASK(owner_enter, (owner))
+/* Handles that this thread opens from now on belong to `owner` (0: nobody). Returns whose they were before. */
+UNCLOSED_FUNCTION unclosed_owner_id unclosed_owner_enter(unclosed_owner_id owner)
+UNCLOSED_ASK(owner_enter, (owner))
 
-    /* It is over; `reason` in words or NULL ("returned", "ValueError"). Handles it still has are judged by the reports. */
-    UNCLOSED_FUNCTION void unclosed_owner_end(unclosed_owner_id owner, const char *reason)
-        UNCLOSED_CALL(owner_end, (owner, reason))
+/* It is over; `reason` in words or NULL ("returned", "ValueError"). Handles it still has are judged by the reports. */
+UNCLOSED_FUNCTION void unclosed_owner_end(unclosed_owner_id owner, const char *reason)
+UNCLOSED_CALL(owner_end, (owner, reason))
 
-    /* This open handle belongs to that owner, whoever opened it. */
-    UNCLOSED_FUNCTION void unclosed_owned_by(unclosed_kind_id kind, const void *handle, unclosed_owner_id owner)
-        UNCLOSED_CALL(owned_by, (kind, handle, owner))
+/* This open handle belongs to that owner, whoever opened it. */
+UNCLOSED_FUNCTION void unclosed_owned_by(unclosed_kind_id kind, const void *handle, unclosed_owner_id owner)
+UNCLOSED_CALL(owned_by, (kind, handle, owner))
 
-    /* A moment of trouble, such as rule "pool-exhausted": records who holds every open handle of kind `held` just now. */
-    UNCLOSED_FUNCTION void unclosed_incident(const char *rule, unclosed_kind_id held, const char *target,
-                                             const char *text, uint64_t waited_ns)
-        UNCLOSED_CALL(incident, (rule, held, target, text, waited_ns))
+/* A moment of trouble, such as rule "pool-exhausted": records who holds every open handle of kind `held` just now. */
+UNCLOSED_FUNCTION void unclosed_incident(const char *rule, unclosed_kind_id held, const char *target,
+                                         const char *text, uint64_t waited_ns)
+UNCLOSED_CALL(incident, (rule, held, target, text, waited_ns))
 /* clang-format on */
 
 #ifdef UNCLOSED_EXPORTS
