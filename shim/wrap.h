@@ -89,10 +89,10 @@ static inline bool is_news(uint32_t connection, const struct transaction_state *
 }
 
 /* The connection is closed while a transaction is open. `wrote`: besides what transaction() has said. */
-#define closed_in_transaction(wrote)            \
-    do                                          \
-        if (call.closing)                       \
-            call_cut_transaction(&call, wrote); \
+#define closed_in_transaction(wrote)                      \
+    do                                                    \
+        if (call.closing && transaction_of(call.closing)) \
+            call_cut_transaction(&call, wrote);           \
     while (0)
 
 /* Somebody got "busy": recorded with the caller's stack. */
