@@ -9,23 +9,19 @@
 
 #include "trace_builder.c"
 
+/* clang-format off */
 #define TEN(make, n) \
     make(n##0) make(n##1) make(n##2) make(n##3) make(n##4) make(n##5) make(n##6) make(n##7) make(n##8) make(n##9)
-#define HUNDRED(make, n)                                                                                            \
-    TEN(make, n##0)                                                                                                 \
-    TEN(make, n##1)                                                                                                 \
-    TEN(make, n##2) TEN(make, n##3) TEN(make, n##4) TEN(make, n##5) TEN(make, n##6) TEN(make, n##7) TEN(make, n##8) \
-        TEN(make, n##9)
-#define THOUSAND(make, n)                                                                               \
-    HUNDRED(make, n##0)                                                                                 \
-    HUNDRED(make, n##1)                                                                                 \
-    HUNDRED(make, n##2) HUNDRED(make, n##3) HUNDRED(make, n##4) HUNDRED(make, n##5) HUNDRED(make, n##6) \
-        HUNDRED(make, n##7) HUNDRED(make, n##8) HUNDRED(make, n##9)
-#define TEN_THOUSAND(make)                                                                                      \
-    THOUSAND(make, 0)                                                                                           \
-    THOUSAND(make, 1)                                                                                           \
-    THOUSAND(make, 2) THOUSAND(make, 3) THOUSAND(make, 4) THOUSAND(make, 5) THOUSAND(make, 6) THOUSAND(make, 7) \
-        THOUSAND(make, 8) THOUSAND(make, 9)
+#define HUNDRED(make, n) \
+    TEN(make, n##0) TEN(make, n##1) TEN(make, n##2) TEN(make, n##3) TEN(make, n##4) \
+    TEN(make, n##5) TEN(make, n##6) TEN(make, n##7) TEN(make, n##8) TEN(make, n##9)
+#define THOUSAND(make, n) \
+    HUNDRED(make, n##0) HUNDRED(make, n##1) HUNDRED(make, n##2) HUNDRED(make, n##3) HUNDRED(make, n##4) \
+    HUNDRED(make, n##5) HUNDRED(make, n##6) HUNDRED(make, n##7) HUNDRED(make, n##8) HUNDRED(make, n##9)
+#define TEN_THOUSAND(make) \
+    THOUSAND(make, 0) THOUSAND(make, 1) THOUSAND(make, 2) THOUSAND(make, 3) THOUSAND(make, 4) \
+    THOUSAND(make, 5) THOUSAND(make, 6) THOUSAND(make, 7) THOUSAND(make, 8) THOUSAND(make, 9)
+/* clang-format on */
 
 static volatile int called;
 #define FUNCTION(number)                         \
