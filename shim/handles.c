@@ -317,10 +317,12 @@ void handle_finished(uint32_t slot, enum trace_ended how)
 
 void handle_touched(uint32_t slot)
 {
-    struct trace_handle *handle = handle_at(slot);
     uint64_t now = time_now_coarse();
-    atomic_store_explicit(&handle->last_used, now, memory_order_relaxed);
-    atomic_store_explicit(&handle->last_thread, thread_id(now), memory_order_relaxed);
+    uint32_t id = thread_id(now), parent = parent_of(slot);
+    for (uint32_t at = slot; at; at = at == slot ? parent : 0) { /* who steps a statement uses its connection */
+        atomic_store_explicit(&handle_at(at)->last_used, now, memory_order_relaxed);
+        atomic_store_explicit(&handle_at(at)->last_thread, id, memory_order_relaxed);
+    }
 }
 
 uint32_t handle_used(enum kind kind, uintptr_t address)

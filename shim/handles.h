@@ -50,7 +50,7 @@ HIDDEN void handle_made_zombie(uint32_t slot, const char *function);
 /* … or done. Ends transactions among the children; other children go on without a parent. */
 HIDDEN HOT void handle_finished(uint32_t slot, enum trace_ended how);
 
-/* It is being used. handle_used: finds it, too, and gives its slot; 0: none, or a zombie. */
+/* It is being used, and with it its parent. handle_used: finds it, too, and gives its slot; 0: none, or a zombie. */
 HIDDEN HOT void handle_touched(uint32_t slot);
 HIDDEN HOT uint32_t handle_used(enum kind kind, uintptr_t address);
 

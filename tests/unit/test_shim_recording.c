@@ -151,6 +151,20 @@ static void children_outlive_their_parent_without_it(void **state)
     assert_int_equal(open_now(part), 0);
 }
 
+static void the_use_of_a_child_is_a_use_of_its_parent(void **state)
+{
+    (void)state;
+    unclosed_opened(thing, &handles[0]);
+    unclosed_opened(part, &handles[1]);
+    unclosed_parent(part, &handles[1], thing, &handles[0]);
+    struct trace_handle *parent = handle_at(handle_found(thing, (uintptr_t)&handles[0]));
+    atomic_store(&parent->last_used, 0);
+    atomic_store(&parent->last_thread, 0);
+    unclosed_used(part, &handles[1]);
+    assert_int_not_equal(parent->last_used, 0);
+    assert_int_equal(parent->last_thread, gettid());
+}
+
 static void details_and_targets_belong_to_the_open_handle(void **state)
 {
     (void)state;
@@ -299,6 +313,7 @@ int main(void)
         TEST(a_handle_that_appears_where_one_is_open_replaces_it),
         TEST(unknown_closes_are_only_counted),
         TEST(children_outlive_their_parent_without_it),
+        TEST(the_use_of_a_child_is_a_use_of_its_parent),
         TEST(details_and_targets_belong_to_the_open_handle),
         TEST(an_owner_keeps_its_slot_until_it_ended_and_holds_nothing),
         TEST(ignored_handles_are_marked),
