@@ -96,49 +96,38 @@ EXPORT int execveat(int directory, const char *path, char *const arguments[], ch
     return exec_failed(real(directory, path, arguments, environment, flags));
 }
 
-/* The arguments of execl and its like, on the caller's stack: no memory is allocated, for vfork's sake. */
-#define ARGUMENTS_COUNTED(first, count) \
-    va_list counting;                   \
-    va_start(counting, first);          \
-    size_t count = 1;                   \
-    while (va_arg(counting, char *))    \
-        count++;                        \
-    va_end(counting)
-
-#define ARGUMENTS_TAKEN(first, list, vector)  \
-    (vector)[0] = (char *)(uintptr_t)(first); \
-    for (size_t i = 1; (vector)[i - 1]; i++)  \
-    (vector)[i] = va_arg(list, char *)
+/* The arguments of execl and its like, on the caller's stack: no memory is allocated, for vfork's sake. Declares
+ * `arguments`, and `list`, which is behind the NULL then. */
+#define ARGUMENTS_LISTED(first)                \
+    va_list counting, list;                    \
+    size_t count = 1;                          \
+    va_start(counting, first);                 \
+    while (va_arg(counting, char *))           \
+        count++;                               \
+    va_end(counting);                          \
+    char *arguments[count + 1];                \
+    va_start(list, first);                     \
+    arguments[0] = (char *)(uintptr_t)(first); \
+    for (size_t i = 1; arguments[i - 1]; i++)  \
+    arguments[i] = va_arg(list, char *)
 
 EXPORT int execl(const char *path, const char *first, ...)
 {
-    ARGUMENTS_COUNTED(first, count);
-    char *arguments[count + 1];
-    va_list list;
-    va_start(list, first);
-    ARGUMENTS_TAKEN(first, list, arguments);
+    ARGUMENTS_LISTED(first);
     va_end(list);
     return execv(path, arguments);
 }
 
 EXPORT int execlp(const char *file, const char *first, ...)
 {
-    ARGUMENTS_COUNTED(first, count);
-    char *arguments[count + 1];
-    va_list list;
-    va_start(list, first);
-    ARGUMENTS_TAKEN(first, list, arguments);
+    ARGUMENTS_LISTED(first);
     va_end(list);
     return execvp(file, arguments);
 }
 
 EXPORT int execle(const char *path, const char *first, ...)
 {
-    ARGUMENTS_COUNTED(first, count);
-    char *arguments[count + 1];
-    va_list list;
-    va_start(list, first);
-    ARGUMENTS_TAKEN(first, list, arguments);
+    ARGUMENTS_LISTED(first);
     char *const *environment = va_arg(list, char *const *);
     va_end(list);
     return execve(path, arguments, environment);

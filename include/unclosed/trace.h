@@ -167,7 +167,7 @@ enum trace_end {
     END_IMMEDIATE, /* _exit, _Exit */
     END_QUICK,     /* quick_exit */
     END_EXEC,      /* became another program */
-    END_THREADS,   /* the last thread ended by pthread_exit */
+    END_THREADS,   /* the last thread ended by pthread_exit; reserved: recorded as END_EXIT so far */
 };
 
 enum trace_scan {               /* the search for references at exit */
@@ -316,7 +316,6 @@ enum trace_handle_flag {
     HANDLE_WROTE = 1u << 5,          /* a transaction: it changed rows */
     HANDLE_TX_FAILED = 1u << 6,      /* a transaction: the server refuses more until rollback */
     HANDLE_CONNECTING = 1u << 7,     /* an asynchronous open that has not succeeded yet */
-    HANDLE_RESOLVED = 1u << 8,       /* its name is final (libraries set it when the address became known late) */
 };
 
 enum trace_reference { /* what the scan at exit found */
@@ -388,16 +387,16 @@ enum trace_fact_type {
     FACT_CLOSED_IN_TRANSACTION, /* begin_stack: where the transaction began; FACT_WROTE */
     FACT_CLOSED_ELSEWHERE,      /* closed in a process that did not open it (after fork) */
     FACT_USED_ELSEWHERE,        /* used there */
-    FACT_PARENT_CLOSED_FIRST,   /* a child that a parent's close does not free outlived its parent (libpq results) */
-    FACT_BUSY,                  /* SQLITE_BUSY/LOCKED: stack of the caller that got it */
-    FACT_UNRESOLVED,            /* a watched function was called that no library defines */
+    FACT_PARENT_CLOSED_FIRST, /* a child that a parent's close does not free outlived its parent (libpq results); reserved */
+    FACT_BUSY,                /* SQLITE_BUSY/LOCKED: stack of the caller that got it */
+    FACT_UNRESOLVED,          /* a watched function was called that no library defines */
     FACT_TYPE_COUNT,
 };
 
 enum trace_fact_flag {
     FACT_WROTE = 1u << 0,
     FACT_HANDLE_LEFT = 1u << 1,
-    FACT_UNWINDING = 1u << 2, /* an exception was unwinding */
+    FACT_UNWINDING = 1u << 2, /* an exception was unwinding; reserved: not found out yet */
     FACT_TX_FAILED = 1u << 3,
 };
 
