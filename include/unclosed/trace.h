@@ -148,7 +148,7 @@ struct trace_header {
 /* Text is what the program gave: any bytes but NUL (line tables of code objects: any bytes at all). */
 struct trace_string {
     uint32_t hash;
-    uint32_t length; /* without the NUL; at most 4095, cut there */
+    uint32_t length; /* without the NUL; at most 4095, cut there (line tables: at most 65535) */
     char text[];
 };
 
@@ -211,15 +211,26 @@ struct trace_process {
     uint64_t scan_ns;
     _Atomic uint64_t last_event;
     _Atomic uint32_t sealed; /* 1: the program installed a seccomp filter of its own */
-    uint32_t reserved[7];
+    _Atomic uint32_t python;     /* enum trace_python */
+    uint32_t python_version;     /* PY_VERSION_HEX of the interpreter, 0: none was found */
+    uint32_t reserved[5];
 };
 
-/* A loaded object that defines the functions of a client library. */
+enum trace_python {
+    PYTHON_PRESENT = 1u << 0,      /* an interpreter is loaded */
+    PYTHON_FRAMES = 1u << 1,       /* … and its frames can be read */
+    PYTHON_ADAPTED = 1u << 2,      /* our sitecustomize ran in it */
+    PYTHON_FREE_THREADED = 1u << 3,
+};
+
+/* A loaded object that defines the functions of a client library, or (is_adapter) who reports through unclosed.h. */
 struct trace_library {
     _Atomic uint32_t ready;
-    uint32_t name; /* string, "sqlite3" */
-    uint32_t path; /* string */
+    uint32_t name; /* string, "sqlite3"; of an adapter "sqlalchemy" */
+    uint32_t path; /* string; of an adapter: version */
     uint32_t copy; /* number within this process, as in handle.copy */
+    uint32_t is_adapter;
+    uint32_t problem; /* string: what an adapter cannot see and why, 0: nothing */
 };
 
 /* --- stacks --------------------------------------------------------------------------------------------------------- */
@@ -242,13 +253,27 @@ enum trace_frame_type {
     FRAME_PYTHON,       /* code + instruction offset */
     FRAME_TRUNCATED,    /* marks the outer end of a stack that could not be followed to its bottom */
     FRAME_OTHER,        /* table full */
+    FRAME_MIXED,        /* innermost node of a mixed stack: `offset` is the stack of the Python frames (a smaller number
+                         * than this node's), this node's parents are the native frames of the same thread, 0: none given.
+                         * Reports merge them: the native frames that are FRAME_EVAL stand for the Python frames. */
+};
+
+enum trace_frame_flag {
+    /* FRAME_PYTHON */
+    FRAME_ENTRY = 1u << 0, /* one eval call ends here: the frames further out belong to the next eval outward */
+    /* FRAME_NATIVE */
+    FRAME_EVAL = 1u << 0,       /* in the interpreter's loop */
+    FRAME_DESTRUCTOR = 1u << 1, /* in a function named by unclosed_destructor() */
+    /* FRAME_MIXED */
+    MIXED_APPROXIMATE = 1u << 0,   /* the Python frames may not be whole (cut, or of an unusual interpreter) */
+    MIXED_IN_DESTRUCTOR = 1u << 1, /* a destructor is on the native stack below the innermost Python frame */
 };
 
 struct trace_frame {
     _Atomic uint32_t ready;
     uint32_t type;   /* enum trace_frame_type */
     uint32_t module; /* FRAME_NATIVE*: module; FRAME_PYTHON: code */
-    uint32_t flags;  /* FRAME_PYTHON: 1 = entry frame (one eval call ends here) */
+    uint32_t flags;  /* enum trace_frame_flag */
     uint64_t offset; /* native: ELF virtual address; unknown: address; Python: byte offset of the instruction */
 };
 
@@ -316,6 +341,7 @@ enum trace_handle_flag {
     HANDLE_WROTE = 1u << 5,          /* a transaction: it changed rows */
     HANDLE_TX_FAILED = 1u << 6,      /* a transaction: the server refuses more until rollback */
     HANDLE_CONNECTING = 1u << 7,     /* an asynchronous open that has not succeeded yet */
+    HANDLE_POOLED = 1u << 8, /* a native connection that an adapter has said to belong to a pool (its parent was an engine) */
 };
 
 enum trace_reference { /* what the scan at exit found */
@@ -370,6 +396,8 @@ struct trace_closed {       /* ring of closed handles */
     uint32_t target;
     uint16_t copy;
     uint16_t reserved;
+    uint32_t flags;       /* enum trace_handle_flag, as they were */
+    uint32_t owner_label; /* string: whose it was */
 };
 enum { RECORD_FREE = 0, RECORD_READY = 1 };
 
@@ -390,6 +418,10 @@ enum trace_fact_type {
     FACT_PARENT_CLOSED_FIRST, /* a child that a parent's close does not free outlived its parent (libpq results); reserved */
     FACT_BUSY,                /* SQLITE_BUSY/LOCKED: stack of the caller that got it */
     FACT_UNRESOLVED,          /* a watched function was called that no library defines */
+    FACT_IDLE_IN_TRANSACTION, /* its transaction lay idle for seconds: begin_stack, stack of the next use; code: ms, the
+                               * longest */
+    FACT_USED_WHILE_FAILED, /* used although its transaction had failed: begin_stack, stack of the use */
+    FACT_NOTICED,           /* unclosed_noticed(): function holds the rule, text what was said */
     FACT_TYPE_COUNT,
 };
 
@@ -423,7 +455,7 @@ struct trace_fact {
     uint32_t function;   /* string: the call, "sqlite3_close" */
     uint32_t owner;
     uint32_t next; /* the shim's own */
-    uint32_t reserved;
+    uint32_t text; /* string: FACT_NOTICED: for people; FACT_USED_WHILE_FAILED: the statement that failed */
 };
 
 /* --- owners, details, incidents ------------------------------------------------------------------------------------------------ */
@@ -516,10 +548,12 @@ enum rollcall_type {
     ROLLCALL_STARTS,      /* this pid is about to become (exec), or is (spawn), text */
     ROLLCALL_FAILED,      /* recording is not possible; text: why */
     ROLLCALL_EXEC_FAILED, /* the exec announced last by this pid returned */
+    ROLLCALL_ADAPTED,     /* our sitecustomize ran in this process; text: version of Python */
 };
 enum rollcall_flag {
     ROLLCALL_PASSIVE = 1u << 0, /* another copy of the shim is there first */
     ROLLCALL_SKIPPED = 1u << 1, /* left out by only=/skip= */
+    ROLLCALL_PYTHON = 1u << 2,  /* the executable is, or is linked with, a Python interpreter */
 };
 struct rollcall_record {
     uint32_t magic;
@@ -539,7 +573,7 @@ _Static_assert(sizeof(struct trace_frame) == 24, "layout 1");
 _Static_assert(sizeof(struct trace_module) == 72, "layout 1");
 _Static_assert(sizeof(struct trace_site) == 416, "layout 1");
 _Static_assert(sizeof(struct trace_handle) == 152, "layout 1");
-_Static_assert(sizeof(struct trace_closed) == 64, "layout 1");
+_Static_assert(sizeof(struct trace_closed) == 72, "layout 1");
 _Static_assert(sizeof(struct trace_fact) == 112, "layout 1");
 _Static_assert(sizeof(struct trace_owner) == 56, "layout 1");
 _Static_assert(sizeof(struct trace_process) == 216, "layout 1");

@@ -44,6 +44,14 @@ enum unclosed_ended {
     UNCLOSED_OWNER_GONE = 6,   /* its owner ended and took it along */
 };
 
+/* How the transaction of a handle stands: bits. */
+enum unclosed_transaction_state {
+    UNCLOSED_NO_TRANSACTION = 0,
+    UNCLOSED_TRANSACTION = 1,
+    UNCLOSED_TRANSACTION_WROTE = 2,  /* it changed rows */
+    UNCLOSED_TRANSACTION_FAILED = 4, /* nothing goes on before a rollback */
+};
+
 enum unclosed_owner_kind {
     UNCLOSED_THREAD = 1,
     UNCLOSED_TASK = 2, /* asyncio task, fiber */
@@ -72,6 +80,12 @@ struct unclosed_api {
     void (*owner_end)(unclosed_owner_id owner, const char *reason);
     void (*owned_by)(unclosed_kind_id kind, const void *handle, unclosed_owner_id owner);
     void (*incident)(const char *rule, unclosed_kind_id held, const char *target, const char *text, uint64_t waited_ns);
+    const void *(*frame_enter)(const void *python_frame);
+    void (*transaction)(unclosed_kind_id kind, const void *handle, unsigned state);
+    void (*noticed)(const char *rule, unclosed_kind_id kind, const void *handle, const char *text);
+    void (*owner_label)(unclosed_owner_id owner, const char *label);
+    void (*adapter)(const char *name, const char *version, const char *problem);
+    void (*destructor)(const void *function);
 };
 
 #ifdef UNCLOSED_EXPORTS /* libunclosed.so itself */
@@ -174,6 +188,36 @@ UNCLOSED_CALL(owned_by, (kind, handle, owner))
 UNCLOSED_FUNCTION void unclosed_incident(const char *rule, unclosed_kind_id held, const char *target,
                                          const char *text, uint64_t waited_ns)
 UNCLOSED_CALL(incident, (rule, held, target, text, waited_ns))
+
+/* Until the next call: stacks that this thread records (of opens, closes, uses, incidents …) have a Python part that
+ * begins at this PyFrameObject, and no native part. NULL: the thread's own frames again. Returns what it was before. The
+ * frame is borrowed and read by every call in between; the caller holds the GIL. For user frames behind a greenlet. */
+UNCLOSED_FUNCTION const void *unclosed_frame_enter(const void *python_frame)
+UNCLOSED_ASK(frame_enter, (python_frame))
+
+/* How the transaction of this open handle stands now, as bits of enum unclosed_transaction_state. Where one begins, the
+ * stack is recorded. Being used (unclosed_used) while it has failed is a fact that rules judge. */
+UNCLOSED_FUNCTION void unclosed_transaction(unclosed_kind_id kind, const void *handle, unsigned state)
+UNCLOSED_CALL(transaction, (kind, handle, state))
+
+/* Something that the rule of that name judges ("nested-checkout") has happened with this handle, open or just closed, here.
+ * `text`, for people, may be NULL. Recorded once for each place, then only counted. */
+UNCLOSED_FUNCTION void unclosed_noticed(const char *rule, unclosed_kind_id kind, const void *handle, const char *text)
+UNCLOSED_CALL(noticed, (rule, kind, handle, text))
+
+/* What the owner is, known better now: the route of a request that was begun before it was routed. */
+UNCLOSED_FUNCTION void unclosed_owner_label(unclosed_owner_id owner, const char *label)
+UNCLOSED_CALL(owner_label, (owner, label))
+
+/* Who speaks through this interface: ("sqlalchemy", "2.0.45", NULL), or with a problem, what it cannot see and why. Does not
+ * begin a trace; the reports name it once something is recorded. A later call for the same name replaces the earlier. */
+UNCLOSED_FUNCTION void unclosed_adapter(const char *name, const char *version, const char *problem)
+UNCLOSED_CALL(adapter, (name, version, problem))
+
+/* A function that only a garbage collector calls (a Python type's tp_dealloc): what a client library closes below it was
+ * closed by the collector, not by the program. */
+UNCLOSED_FUNCTION void unclosed_destructor(const void *function)
+UNCLOSED_CALL(destructor, (function))
 /* clang-format on */
 
 #ifdef UNCLOSED_EXPORTS
