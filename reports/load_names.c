@@ -103,6 +103,7 @@ static void frame_named(struct naming *naming, const struct frame *frame)
     case FRAME_TRUNCATED:
         level.function = "(outer frames are missing)";
         break;
+    case FRAME_MIXED:
     case FRAME_OTHER:
         level.function = "(not recorded)";
         break;
