@@ -205,6 +205,7 @@ static struct frame frame_read(struct stacks *stacks, struct renumbering *renumb
         return (struct frame){.type = FRAME_UNKNOWN, .offset = record.offset};
     case FRAME_TRUNCATED:
         return (struct frame){.type = FRAME_TRUNCATED};
+    case FRAME_MIXED:
     case FRAME_OTHER:
         break;
     }
