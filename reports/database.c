@@ -193,6 +193,11 @@ struct insert insert_unless_there_prepared(sqlite3 *db, const char *table, const
     return insert_made(db, "INSERT OR IGNORE", table, columns);
 }
 
+struct insert insert_replacing_prepared(sqlite3 *db, const char *table, const char *columns)
+{
+    return insert_made(db, "INSERT OR REPLACE", table, columns);
+}
+
 static int value_bound(sqlite3_stmt *statement, int position, const struct value *value)
 {
     switch (value->type) {

@@ -95,6 +95,9 @@ struct insert insert_prepared(sqlite3 *db, const char *table, const char *column
 /* The same, but a row whose key is there already is passed over. */
 struct insert insert_unless_there_prepared(sqlite3 *db, const char *table, const char *columns);
 
+/* The same, but a row whose key is there already is replaced. */
+struct insert insert_replacing_prepared(sqlite3 *db, const char *table, const char *columns);
+
 /* One row; as many values as there are columns. */
 void row_inserted(struct insert *insert, const struct value *values, size_t count);
 

@@ -208,9 +208,10 @@ static struct inserts inserts_prepared(sqlite3 *db)
             db, "process",
             "id trace pid parent_pid host label executable command directory started_at ended_at seen_until_at ended "
             "end_status end_words scan scan_reason scan_ns capture fork_generation opened closed open dropped observed "
-            "unobserved_reason sealed warning"),
+            "unobserved_reason sealed python python_frames python_adapted python_problem warning"),
         .loss = insert_prepared(db, "loss", "process name count"),
         .library = insert_prepared(db, "library", "process name path copy"),
+        .adapter = insert_replacing_prepared(db, "adapter", "process name version problem"),
         .kind_count = insert_prepared(db, "kind_count", "process kind opened closed open peak"),
         .kind = insert_unless_there_prepared(db, "kind", "name noun plural parent cheap"),
         .timeline = insert_prepared(db, "timeline", "process kind at width_ns peak"),
@@ -221,26 +222,29 @@ static struct inserts inserts_prepared(sqlite3 *db)
             "ended_replaced held_p50_ns held_p99_ns held_max_ns"),
         .hold_time = insert_prepared(db, "hold_time", "site bucket low_ns high_ns count"),
         .closed_handle = insert_prepared(
-            db, "closed_handle", "process kind address generation site close_stack opened_at closed_at how target"),
+            db, "closed_handle",
+            "process kind address generation site close_stack opened_at closed_at how target owner_label "
+            "in_transaction"),
         .owner = insert_prepared(db, "owner", "id process kind label parent began_at ended_at end_reason thread"),
         .handle = insert_prepared(
             db, "handle",
             "id process site kind stack handles address generation copy opened_at last_used_at thread thread_name "
             "last_thread target parent root_site root_reference is_child owner owner_ended_at failed_open failed_code "
             "zombie close_refused close_stack close_result ignored connecting in_transaction transaction_stack "
-            "transaction_began_at wrote reference closing"),
+            "transaction_began_at wrote tx_failed pooled reference closing"),
         .detail = insert_prepared(db, "detail", "handle key value"),
         .child = insert_prepared(db, "child", "root_site kind site handles"),
         .fact = insert_prepared(
             db, "fact",
             "id process type kind site stack opened_stack close_stack begin_stack wrote handle_left unwinding "
             "tx_failed "
-            "count first_at last_at opened_at closed_at thread target code function other_pid generation"),
+            "count first_at last_at opened_at closed_at thread target code function other_pid generation text "
+            "owner"),
         .incident = insert_prepared(
             db, "incident", "id process rule at waited_ns stack thread owner_label target message count last_at"),
         .holder = insert_prepared(db, "holder",
                                   "incident site kind stack opened_at last_used_at thread owner_label owner_ended_at "
-                                  "transaction_stack last_sql"),
+                                  "transaction_stack last_sql in_transaction generation"),
     };
 }
 

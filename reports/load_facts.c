@@ -16,6 +16,9 @@ static const char *const fact_names[FACT_TYPE_COUNT] = {
     [FACT_PARENT_CLOSED_FIRST] = "parent-closed-first",
     [FACT_BUSY] = "busy",
     [FACT_UNRESOLVED] = "unresolved",
+    [FACT_IDLE_IN_TRANSACTION] = "idle-in-transaction",
+    [FACT_USED_WHILE_FAILED] = "used-while-failed",
+    [FACT_NOTICED] = "noticed",
 };
 
 /* --- facts ------------------------------------------------------------------------------------------------------------------ */
@@ -39,6 +42,7 @@ static bool fact_visited(void *context, uint32_t number, const void *record)
     struct subject *subject = context;
     const struct trace_fact *fact = record;
     const struct loaded_site *site = site_loaded(subject, fact->site);
+    const struct loaded_owner *owner = owner_loaded(subject, fact->owner);
     int64_t id = subject->loading->facts + 1;
 
     if (!number || fact->type == FACT_NONE || fact->type >= FACT_TYPE_COUNT) {
@@ -53,7 +57,9 @@ static bool fact_visited(void *context, uint32_t number, const void *record)
              flag_value(fact, FACT_TX_FAILED), counted(fact->count), moment(subject, fact->first),
              moment(subject, fact->last), moment(subject, fact->opened), moment(subject, fact->closed),
              reference(fact->thread), trace_text_value(subject, fact->target), integer(fact->code),
-             trace_text_value(subject, fact->function), reference(fact->other_pid), counted(fact->generation));
+             trace_text_value(subject, fact->function), reference(fact->other_pid), counted(fact->generation),
+             trace_text_value(subject, fact->text),
+             is_owner_then(owner, fact->first) ? integer(subject->owner_base + owner->number) : nothing());
     subject->loading->facts = id;
     fact_elsewhere_noted(subject->loading, subject->process, fact);
     return true;
@@ -74,7 +80,9 @@ static void holder_loaded(struct subject *subject, int64_t incident, const struc
              kind_value(subject, holder->kind), site ? reference(site->stack) : nothing(),
              moment(subject, holder->opened), moment(subject, holder->last_used), reference(holder->thread),
              trace_text_value(subject, holder->owner_label), moment(subject, holder->owner_ended),
-             reference(stack_of(subject, holder->transaction_stack)), trace_text_value(subject, holder->last_sql));
+             reference(stack_of(subject, holder->transaction_stack)), trace_text_value(subject, holder->last_sql),
+             integer(holder->transaction_stack || holder->flags & HANDLE_IN_TRANSACTION),
+             holder->generation ? counted(holder->generation) : nothing());
 }
 
 struct incident_walk {
@@ -97,12 +105,15 @@ static void holders_loaded(struct incident_walk *walk, int64_t id, const struct 
     }
 }
 
-static const char *owner_label(struct subject *subject, uint32_t number)
+/* Of who owned that number then: the slot may have gone to another. */
+static const char *owner_label(struct subject *subject, uint32_t number, uint64_t time)
 {
     struct trace_owner owner;
 
-    return number && trace_record(subject->trace, TABLE_OWNER, number, &owner) ? trace_text(subject->trace, owner.label)
-                                                                               : NULL;
+    if (!is_owner_then(owner_loaded(subject, number), time) ||
+        !trace_record(subject->trace, TABLE_OWNER, number, &owner))
+        return NULL;
+    return trace_text(subject->trace, owner.label);
 }
 
 static bool incident_visited(void *context, uint32_t number, const void *record)
@@ -116,7 +127,7 @@ static bool incident_visited(void *context, uint32_t number, const void *record)
     (void)number;
     INSERTED(&subject->loading->inserts.incident, integer(id), integer(subject->process), text(rule ? rule : "unknown"),
              moment(subject, incident->at), counted(incident->waited), reference(stack_of(subject, incident->stack)),
-             reference(incident->thread), text(owner_label(subject, incident->owner)),
+             reference(incident->thread), text(owner_label(subject, incident->owner, incident->at)),
              trace_text_value(subject, incident->target), trace_text_value(subject, incident->text),
              counted(incident->count), moment(subject, incident->last));
     holders_loaded(walk, id, incident);

@@ -68,8 +68,9 @@ static bool owner_visited(void *context, uint32_t number, const void *record)
         return true;
     }
     ROOM_FOR_ONE(subject->owners, subject->owner_count);
-    subject->owners[subject->owner_count++] = (struct loaded_owner){
-        number, owner->ended, mixed(text_hashed(MAP_SEED, label), (uint64_t)owner->kind << 1 | (owner->ended != 0))};
+    subject->owners[subject->owner_count++] =
+        (struct loaded_owner){number, owner->began, owner->ended,
+                              mixed(text_hashed(MAP_SEED, label), (uint64_t)owner->kind << 1 | (owner->ended != 0))};
     INSERTED(&subject->loading->inserts.owner, integer(subject->owner_base + number), integer(subject->process),
              text(kind), text(label), owner->parent ? integer(subject->owner_base + owner->parent) : nothing(),
              moment(subject, owner->began), moment(subject, owner->ended), trace_text_value(subject, owner->end_reason),
@@ -94,6 +95,11 @@ const struct loaded_owner *owner_loaded(const struct subject *subject, uint32_t 
     if (!number || !subject->owner_count)
         return NULL;
     return bsearch(&number, subject->owners, subject->owner_count, sizeof(*subject->owners), owner_compared);
+}
+
+bool is_owner_then(const struct loaded_owner *owner, uint64_t time)
+{
+    return owner && owner->began <= time && (!owner->ended || owner->ended >= time);
 }
 
 /* --- survey ------------------------------------------------------------------------------------------------------------------- */
@@ -153,6 +159,8 @@ static bool handle_surveyed(void *context, uint32_t number, const void *record)
         .kind = handle->kind,
         .reference = (uint8_t)(handle->reference <= REFERENCE_THREAD ? handle->reference : REFERENCE_UNCERTAIN),
         .wrote = handle->flags & HANDLE_WROTE,
+        .tx_failed = handle->flags & HANDLE_TX_FAILED,
+        .in_transaction = handle->transaction || handle->flags & HANDLE_IN_TRANSACTION,
     };
     return true;
 }
@@ -189,6 +197,22 @@ static uint32_t parent_place(const struct subject *subject, uint32_t place)
     return parent;
 }
 
+/* The ancestor that is to be reported for it. An engine is none of what it made: sessions and checkouts come and go while
+ * it stands. Nor is a session that holds no connection. */
+static uint32_t ancestor_place(const struct subject *subject, uint32_t place)
+{
+    const struct surveyed_handle *handle = &subject->handles[place], *parent;
+    uint32_t up = parent_place(subject, place);
+
+    if (up == NOWHERE)
+        return NOWHERE;
+    parent = &subject->handles[up];
+    if (parent->kind == KIND_SQLALCHEMY_ENGINE &&
+        (handle->kind == KIND_SQLALCHEMY_SESSION || handle->kind == KIND_SQLALCHEMY_CHECKOUT))
+        return NOWHERE;
+    return parent->kind == KIND_SQLALCHEMY_SESSION && !parent->in_transaction ? NOWHERE : up;
+}
+
 /* Up to an ancestor whose root is known, and back. A damaged trace may have a ring of parents: it is cut where the walk
  * meets itself. */
 static void root_found(struct subject *subject, uint32_t place)
@@ -197,7 +221,7 @@ static void root_found(struct subject *subject, uint32_t place)
 
     for (;;) {
         subject->handles[top].root = BEING_WALKED;
-        up = parent_place(subject, top);
+        up = ancestor_place(subject, top);
         if (up == NOWHERE || subject->handles[up].root == BEING_WALKED)
             break;
         top = up;
@@ -206,7 +230,7 @@ static void root_found(struct subject *subject, uint32_t place)
             break;
         }
     }
-    for (; place != NOWHERE && subject->handles[place].root == BEING_WALKED; place = parent_place(subject, place))
+    for (; place != NOWHERE && subject->handles[place].root == BEING_WALKED; place = ancestor_place(subject, place))
         subject->handles[place].root = top;
 }
 
@@ -242,7 +266,7 @@ static uint64_t whole_key(const struct subject *subject, const struct surveyed_h
     if (owner)
         key = mixed(key, owner->state);
     if (transaction)
-        key = mixed(key, (uint64_t)transaction->site << 1 | transaction->wrote);
+        key = mixed(key, (uint64_t)transaction->site << 2 | transaction->tx_failed << 1 | transaction->wrote);
     return key;
 }
 
@@ -352,25 +376,25 @@ static void handle_loaded(struct folding *folding, const struct surveyed_handle 
     uint32_t parent = parent_place(subject, (uint32_t)(surveyed - subject->handles));
     int64_t id = row_id(folding, surveyed);
 
-    INSERTED(&subject->loading->inserts.handle, integer(id), integer(subject->process),
-             integer(site_id(subject, surveyed)), kind_value(subject, handle->kind),
-             reference(opening_stack(subject, surveyed)), counted(handles), integer((int64_t)handle->address),
-             counted(handle->generation), integer(handle->copy), moment(subject, handle->opened),
-             moment(subject, handle->last_used), integer(handle->thread),
-             text(trace_characters(subject->trace, handle->thread_name, sizeof(handle->thread_name))),
-             reference(handle->last_thread), trace_text_value(subject, handle->target),
-             parent == NOWHERE ? nothing() : integer(row_id(folding, &subject->handles[parent])),
-             integer(site_id(subject, root)), text(reference_name(root->reference)), integer(root != surveyed),
-             owner ? integer(subject->owner_base + owner->number) : nothing(),
-             owner ? moment(subject, owner->ended) : nothing(), flag_value(handle, HANDLE_FAILED_OPEN),
-             reference(handle->failed_code), flag_value(handle, HANDLE_ZOMBIE), flag_value(handle, HANDLE_CLOSE_FAILED),
-             reference(stack_of(subject, handle->close_stack)), reference(handle->close_result),
-             flag_value(handle, HANDLE_IGNORED), flag_value(handle, HANDLE_CONNECTING),
-             flag_value(handle, HANDLE_IN_TRANSACTION),
-             transaction ? reference(opening_stack(subject, transaction)) : nothing(),
-             transaction ? moment(subject, transaction->opened) : nothing(),
-             integer(surveyed->wrote || (transaction && transaction->wrote)), text(reference_name(surveyed->reference)),
-             integer(handle->state == HANDLE_CLOSING));
+    INSERTED(
+        &subject->loading->inserts.handle, integer(id), integer(subject->process), integer(site_id(subject, surveyed)),
+        kind_value(subject, handle->kind), reference(opening_stack(subject, surveyed)), counted(handles),
+        integer((int64_t)handle->address), counted(handle->generation), integer(handle->copy),
+        moment(subject, handle->opened), moment(subject, handle->last_used), integer(handle->thread),
+        text(trace_characters(subject->trace, handle->thread_name, sizeof(handle->thread_name))),
+        reference(handle->last_thread), trace_text_value(subject, handle->target),
+        parent == NOWHERE ? nothing() : integer(row_id(folding, &subject->handles[parent])),
+        integer(site_id(subject, root)), text(reference_name(root->reference)), integer(root != surveyed),
+        owner ? integer(subject->owner_base + owner->number) : nothing(),
+        owner ? moment(subject, owner->ended) : nothing(), flag_value(handle, HANDLE_FAILED_OPEN),
+        reference(handle->failed_code), flag_value(handle, HANDLE_ZOMBIE), flag_value(handle, HANDLE_CLOSE_FAILED),
+        reference(stack_of(subject, handle->close_stack)), reference(handle->close_result),
+        flag_value(handle, HANDLE_IGNORED), flag_value(handle, HANDLE_CONNECTING), integer(surveyed->in_transaction),
+        transaction ? reference(opening_stack(subject, transaction)) : nothing(),
+        transaction ? moment(subject, transaction->opened) : nothing(),
+        integer(surveyed->wrote || (transaction && transaction->wrote)),
+        integer(surveyed->tx_failed || (transaction && transaction->tx_failed)), flag_value(handle, HANDLE_POOLED),
+        text(reference_name(surveyed->reference)), integer(handle->state == HANDLE_CLOSING));
     details_loaded(subject, id, surveyed->number, handle);
 }
 

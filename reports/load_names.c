@@ -292,12 +292,12 @@ static void stack_written(struct naming *naming, size_t id)
         stack_hashed(naming, true, &hash);
     snprintf(fingerprint, sizeof(fingerprint), "%016llx", (unsigned long long)hash);
     INSERTED(&naming->stack, integer((int64_t)id), integer((int64_t)stack.depth), integer(is_truncated(naming, stack)),
-             text(where->function), text(where->file), reference(where->line), text(where->module),
+             integer(0), text(where->function), text(where->file), reference(where->line), text(where->module),
              text(where->language == CODE_PYTHON ? "python" : "c"), text(code_owner_name(where->owner)),
              text(fingerprint));
     for (size_t position = 0; position < stack.depth; position++)
         INSERTED(&naming->stack_frame, integer((int64_t)id), integer((int64_t)position),
-                 integer(stack.frames[position]));
+                 integer(stack.frames[position]), integer(0));
 }
 
 bool names_loaded(struct loading *loading)
@@ -313,10 +313,11 @@ bool names_loaded(struct loading *loading)
         .frame = insert_prepared(loading->db, "frame", "id type module offset entry"),
         .symbol = insert_prepared(loading->db, "symbol",
                                   "frame level function linkage_name file line col module language owner inlined"),
-        .stack = insert_prepared(loading->db, "stack",
-                                 "id depth truncated where_function where_file where_line where_module where_language "
-                                 "where_owner fingerprint"),
-        .stack_frame = insert_prepared(loading->db, "stack_frame", "stack position frame"),
+        .stack = insert_prepared(
+            loading->db, "stack",
+            "id depth truncated approximate where_function where_file where_line where_module where_language "
+            "where_owner fingerprint"),
+        .stack_frame = insert_prepared(loading->db, "stack_frame", "stack position frame hidden"),
     };
     bool written = true;
 

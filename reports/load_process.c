@@ -82,7 +82,12 @@ static bool library_visited(void *context, uint32_t number, const void *record)
     const char *name = trace_text(subject->trace, library->name);
 
     (void)number;
-    if (name)
+    if (!name)
+        return true;
+    if (library->is_adapter)
+        INSERTED(&subject->loading->inserts.adapter, integer(subject->process), text(name),
+                 trace_text_value(subject, library->path), trace_text_value(subject, library->problem));
+    else
         INSERTED(&subject->loading->inserts.library, integer(subject->process), text(name),
                  trace_text_value(subject, library->path), integer(library->copy));
     return true;
@@ -91,6 +96,46 @@ static bool library_visited(void *context, uint32_t number, const void *record)
 void libraries_loaded(struct subject *subject)
 {
     trace_walked(subject->trace, TABLE_LIBRARY, library_visited, subject);
+}
+
+/* --- Python ------------------------------------------------------------------------------------------------------------ */
+
+enum { PYTHON_WORDS = 400 };
+
+/* PY_VERSION_HEX 0x030e00c1 → "3.14.0rc1". */
+static const char *python_version(const struct trace_process *process, char words[PYTHON_WORDS])
+{
+    static const char *const levels[16] = {[0xa] = "a", [0xb] = "b", [0xc] = "rc"};
+    uint32_t version = process->python_version;
+    const char *level = levels[version >> 4 & 15];
+    int length;
+
+    if (!(process->python & PYTHON_PRESENT))
+        return NULL;
+    if (!version)
+        return "of an unknown version";
+    length = snprintf(words, PYTHON_WORDS, "%u.%u.%u", version >> 24, version >> 16 & 255, version >> 8 & 255);
+    if (level)
+        length += snprintf(words + length, PYTHON_WORDS - (size_t)length, "%s%u", level, version & 15);
+    if (process->python & PYTHON_FREE_THREADED)
+        snprintf(words + length, PYTHON_WORDS - (size_t)length, " free-threaded");
+    return words;
+}
+
+static const char *python_problem(const struct trace_process *process, char words[PYTHON_WORDS])
+{
+    unsigned python = process->python;
+
+    if (!(python & PYTHON_PRESENT) || (python & PYTHON_FRAMES && python & PYTHON_ADAPTED))
+        return NULL;
+    snprintf(words, PYTHON_WORDS, "%s%s%s",
+             python & PYTHON_ADAPTED
+                 ? ""
+                 : "native view only: the adapters were not loaded (Python ran with -I, -E or -S, its environment was "
+                   "cleared, or it is embedded), so sessions and pools were not seen",
+             python & (PYTHON_ADAPTED | PYTHON_FRAMES) ? "" : "; ",
+             python & PYTHON_FRAMES ? "" : "no Python frames: this interpreter is not one whose frames can be read");
+    return words;
 }
 
 /* --- process ---------------------------------------------------------------------------------------------------------------- */
@@ -168,6 +213,7 @@ void process_loaded(struct subject *subject)
     const struct trace_header *header = &trace->header;
     struct ending ending = process_ending(process, subject->presence);
     uint64_t dropped = losses_loaded(subject);
+    char version[PYTHON_WORDS], problem[PYTHON_WORDS];
 
     if (trace->damaged)
         trace_warned(trace, "%llu damaged records were left out", (unsigned long long)trace->damaged);
@@ -182,7 +228,9 @@ void process_loaded(struct subject *subject)
              process->forked_from ? counted(process->fork_generation) : nothing(),
              counted(summed(header->opened, KIND_LIMIT)), counted(summed(header->closed, KIND_LIMIT)),
              counted(summed(header->open, KIND_LIMIT)), counted(dropped), integer(1), nothing(),
-             integer(process->sealed ? 1 : 0), text(trace->warning[0] ? trace->warning : NULL));
+             integer(process->sealed ? 1 : 0), text(python_version(process, version)),
+             integer(process->python & PYTHON_FRAMES ? 1 : 0), integer(process->python & PYTHON_ADAPTED ? 1 : 0),
+             text(python_problem(process, problem)), text(trace->warning[0] ? trace->warning : NULL));
 }
 
 void unreadable_loaded(struct subject *subject)
@@ -193,8 +241,8 @@ void unreadable_loaded(struct subject *subject)
     INSERTED(&subject->loading->inserts.process, integer(subject->process), text(subject->file), integer(0), nothing(),
              nothing(), nothing(), nothing(), nothing(), nothing(), nothing(), nothing(), nothing(), text("unknown"),
              nothing(), text("unknown"), text("not-run"), text("its trace cannot be read"), nothing(), nothing(),
-             nothing(), integer(0), integer(0), integer(0), integer(0), integer(0), text(reason), integer(0),
-             text(subject->trace->warning));
+             nothing(), integer(0), integer(0), integer(0), integer(0), integer(0), text(reason), integer(0), nothing(),
+             integer(0), integer(0), nothing(), text(subject->trace->warning));
 }
 
 /* --- timeline --------------------------------------------------------------------------------------------------------------- */

@@ -25,7 +25,7 @@
 
 /* One statement for each table, prepared once. */
 struct inserts {
-    struct insert process, loss, library, kind_count, kind, timeline;
+    struct insert process, loss, library, adapter, kind_count, kind, timeline;
     struct insert site, hold_time, closed_handle;
     struct insert owner, handle, detail, child;
     struct insert fact, incident, holder;
@@ -60,7 +60,7 @@ struct loaded_site {
 
 struct loaded_owner {
     uint32_t number;
-    uint64_t ended;
+    uint64_t began, ended;
     uint64_t state; /* hash of what rules look at: kind, label, ended or not */
 };
 
@@ -73,7 +73,7 @@ struct surveyed_handle {
     uint32_t row;  /* the row of several that it is part of, counted from 1; 0: one of its own */
     uint16_t kind;
     uint8_t reference;
-    bool wrote;
+    bool wrote, tx_failed, in_transaction;
 };
 
 /* One trace while it is being loaded. */
@@ -121,7 +121,7 @@ static inline int64_t stack_of(struct subject *subject, uint32_t stack)
 void kinds_loaded(struct loading *loading);      /* the built-in ones */
 void unreadable_loaded(struct subject *subject); /* a process row that says why there is no more */
 void process_loaded(struct subject *subject);    /* last of a trace: knows all warnings; and table loss */
-void libraries_loaded(struct subject *subject);
+void libraries_loaded(struct subject *subject); /* and adapters */
 void kind_counts_loaded(struct subject *subject); /* and declared kinds; after all that has a kind */
 void timeline_loaded(struct subject *subject);
 
@@ -137,6 +137,7 @@ struct value site_value(const struct subject *subject, uint32_t number); /* site
 void handles_surveyed(struct subject *subject);
 void owners_loaded(struct subject *subject);
 const struct loaded_owner *owner_loaded(const struct subject *subject, uint32_t number); /* NULL: none */
+bool is_owner_then(const struct loaded_owner *owner, uint64_t time);                     /* not the slot's next one */
 void handles_loaded(struct subject *subject);                                            /* and detail, child */
 
 /* load_facts.c */

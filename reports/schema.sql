@@ -39,10 +39,17 @@ CREATE TABLE process (
     observed INTEGER NOT NULL DEFAULT 1,  -- 0: uses (or may use) a watched library and could not be watched
     unobserved_reason TEXT,               -- why, in words, with what to do
     sealed INTEGER NOT NULL DEFAULT 0,
+    python TEXT,                          -- version of the interpreter in it: '3.11.2', '3.13.0 free-threaded'; NULL: none
+    python_frames INTEGER NOT NULL DEFAULT 0,  -- 1: its frames could be read
+    python_adapted INTEGER NOT NULL DEFAULT 0, -- 1: our sitecustomize ran in it, so that adapters could see it
+    python_problem TEXT,                  -- what could not be seen of Python there and why, in words; NULL: nothing
     warning TEXT                          -- the trace was cut or damaged: what is missing
 );
 CREATE TABLE loss (process INTEGER NOT NULL, name TEXT NOT NULL, count INTEGER NOT NULL);
 CREATE TABLE library (process INTEGER NOT NULL, name TEXT NOT NULL, path TEXT, copy INTEGER);   -- watched, found loaded
+-- Who reported through unclosed.h: 'sqlalchemy' '2.0.45'. problem: what it cannot see and why, NULL: nothing.
+CREATE TABLE adapter (process INTEGER NOT NULL, name TEXT NOT NULL, version TEXT, problem TEXT,
+    PRIMARY KEY (process, name)) WITHOUT ROWID;
 CREATE TABLE kind_count (process INTEGER NOT NULL, kind TEXT NOT NULL,
     opened INTEGER NOT NULL, closed INTEGER NOT NULL, open INTEGER NOT NULL, peak INTEGER NOT NULL);
 CREATE TABLE kind (name TEXT PRIMARY KEY, noun TEXT NOT NULL, plural TEXT NOT NULL, parent TEXT, cheap INTEGER NOT NULL);
@@ -67,10 +74,13 @@ CREATE TABLE symbol (frame INTEGER NOT NULL,
     PRIMARY KEY (frame, level)) WITHOUT ROWID;
 -- Equal stacks of several processes are one stack.
 CREATE TABLE stack (id INTEGER PRIMARY KEY, depth INTEGER NOT NULL, truncated INTEGER NOT NULL DEFAULT 0,
+    approximate INTEGER NOT NULL DEFAULT 0,  -- 1: Python and native frames are all there, but may be interleaved otherwise
     where_function TEXT, where_file TEXT, where_line INTEGER, where_module TEXT, where_language TEXT, where_owner TEXT,
     fingerprint TEXT NOT NULL);           -- of the normalised stack: functions, no lines, no addresses
+-- hidden: of no use to who reads the stack of a Python program. Native frames further out than the innermost Python frame
+-- (the interpreter), and the frames of our own adapter. `where_*` and the fingerprint are made of the others.
 CREATE TABLE stack_frame (stack INTEGER NOT NULL, position INTEGER NOT NULL,  -- 0: innermost
-    frame INTEGER NOT NULL, PRIMARY KEY (stack, position)) WITHOUT ROWID;
+    frame INTEGER NOT NULL, hidden INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (stack, position)) WITHOUT ROWID;
 
 CREATE TABLE site (id INTEGER PRIMARY KEY, process INTEGER NOT NULL, kind TEXT NOT NULL, stack INTEGER,
     target TEXT,                          -- of the first handle opened here
@@ -97,7 +107,8 @@ CREATE TABLE handle (id INTEGER PRIMARY KEY, process INTEGER NOT NULL, site INTE
     thread INTEGER, thread_name TEXT, last_thread INTEGER,
     target TEXT,
     parent INTEGER,                       -- handle.id of the open parent, NULL: none, or it is closed
-    root_site INTEGER NOT NULL,           -- site of the outermost open ancestor; its own when it has none
+    root_site INTEGER NOT NULL,           -- site of the outermost open ancestor; its own when it has none (an engine is
+                                          -- none of its sessions and checkouts: it outlives them)
     root_reference TEXT NOT NULL,         -- `reference` of that ancestor
     is_child INTEGER NOT NULL DEFAULT 0,  -- 1: an ancestor is open too, and is the one to report
     owner INTEGER, owner_ended_at INTEGER,
@@ -108,6 +119,8 @@ CREATE TABLE handle (id INTEGER PRIMARY KEY, process INTEGER NOT NULL, site INTE
     connecting INTEGER NOT NULL DEFAULT 0,
     in_transaction INTEGER NOT NULL DEFAULT 0, transaction_stack INTEGER, transaction_began_at INTEGER,
     wrote INTEGER NOT NULL DEFAULT 0,
+    tx_failed INTEGER NOT NULL DEFAULT 0, -- its transaction failed: nothing goes on before a rollback
+    pooled INTEGER NOT NULL DEFAULT 0,    -- a native connection that an adapter said to belong to a pool
     reference TEXT NOT NULL,              -- 'none' 'found' 'thread' 'uncertain' 'not-looked'
     closing INTEGER NOT NULL DEFAULT 0);  -- the program was inside its close
 CREATE TABLE detail (handle INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL);
@@ -115,30 +128,38 @@ CREATE TABLE detail (handle INTEGER NOT NULL, key TEXT NOT NULL, value TEXT NOT 
 CREATE TABLE child (root_site INTEGER NOT NULL, kind TEXT NOT NULL, site INTEGER NOT NULL, handles INTEGER NOT NULL);
 
 CREATE TABLE closed_handle (process INTEGER NOT NULL, kind TEXT NOT NULL, address INTEGER, generation INTEGER,
-    site INTEGER, close_stack INTEGER, opened_at INTEGER, closed_at INTEGER, how TEXT NOT NULL, target TEXT);
+    site INTEGER, close_stack INTEGER, opened_at INTEGER, closed_at INTEGER, how TEXT NOT NULL, target TEXT,
+    owner_label TEXT,                     -- of the request, task or test whose it was
+    in_transaction INTEGER NOT NULL DEFAULT 0);
 
 CREATE TABLE fact (id INTEGER PRIMARY KEY, process INTEGER NOT NULL,
     type TEXT NOT NULL,                   -- 'closed-twice' 'used-after-close' 'close-failed' 'close-later-done' 'zombie' 'open-failed'
                                           -- 'open-failed-closed' 'closed-in-transaction' 'closed-elsewhere' 'used-elsewhere'
-                                          -- 'parent-closed-first' 'busy' 'unresolved'
+                                          -- 'parent-closed-first' 'busy' 'unresolved' 'idle-in-transaction'
+                                          -- 'used-while-failed' 'noticed' (function: the rule that judges it)
     kind TEXT NOT NULL, site INTEGER, stack INTEGER,          -- stack: where it happened
     opened_stack INTEGER, close_stack INTEGER, begin_stack INTEGER,
     wrote INTEGER NOT NULL, handle_left INTEGER NOT NULL, unwinding INTEGER NOT NULL, tx_failed INTEGER NOT NULL,
     count INTEGER NOT NULL, first_at INTEGER, last_at INTEGER, opened_at INTEGER, closed_at INTEGER,
     thread INTEGER, target TEXT, code INTEGER, function TEXT,
     other_process INTEGER, other_pid INTEGER,                 -- *-elsewhere: who opened it
-    generation INTEGER);
+    generation INTEGER,
+    text TEXT,                            -- 'noticed': what was said; 'used-while-failed': the statement that failed
+    owner INTEGER);                       -- owner.id: whose doing it was the first time
 
 CREATE TABLE incident (id INTEGER PRIMARY KEY, process INTEGER NOT NULL, rule TEXT NOT NULL, at INTEGER, waited_ns INTEGER,
     stack INTEGER, thread INTEGER, owner_label TEXT, target TEXT, message TEXT, count INTEGER NOT NULL, last_at INTEGER);
 CREATE TABLE holder (incident INTEGER NOT NULL, site INTEGER, kind TEXT, stack INTEGER, opened_at INTEGER, last_used_at INTEGER,
-    thread INTEGER, owner_label TEXT, owner_ended_at INTEGER, transaction_stack INTEGER, last_sql TEXT);
+    thread INTEGER, owner_label TEXT, owner_ended_at INTEGER, transaction_stack INTEGER, last_sql TEXT,
+    in_transaction INTEGER NOT NULL DEFAULT 0,
+    generation INTEGER);                  -- of the handle, in the incident's process
 
 CREATE TABLE timeline (process INTEGER NOT NULL, kind TEXT NOT NULL, at INTEGER NOT NULL, width_ns INTEGER NOT NULL,
     peak INTEGER NOT NULL);               -- highest number open in that span; spans without change are left out
 
 -- The open handles that can be a finding of their own, and how each of them stands. Left out: those that the program
--- asked to ignore, states of a connection that are no objects (its transaction), and what goes down with its parent.
+-- asked to ignore, states of a connection that are no objects (its transaction), sessions that hold no connection, and
+-- what goes down with its parent.
 CREATE VIEW open_handle AS
 SELECT handle.*,
        process.ended AS process_ended,
@@ -160,7 +181,9 @@ SELECT handle.*,
            AND NOT handle.closing AS gave_up_closing
 FROM handle JOIN process ON process.id = handle.process
 WHERE NOT handle.ignored
-  AND handle.kind NOT IN ('sqlite3.transaction', 'libpq.transaction', 'mysql.transaction', 'odbc.transaction')
+  AND handle.kind NOT IN ('sqlite3.transaction', 'libpq.transaction', 'mysql.transaction', 'odbc.transaction',
+                          'sqlalchemy.transaction')
+  AND (handle.kind <> 'sqlalchemy.session' OR handle.in_transaction)
   AND (NOT handle.is_child OR (handle.reference = 'none' AND handle.root_reference IN ('found', 'thread')));
 
 -- Options that rules may ask for: 'held_seconds' (--held).

@@ -15,7 +15,8 @@ enum {
     PIECE = 256 * 1024, /* of a table that is read in pieces */
     IDENTITY = 24,      /* first bytes of a record that can be reused: state … generation, or as much */
     STRING_UNIT = 8,
-    STRING_MAX = 4095,
+    TEXT_MAX = 4095,
+    BYTES_MAX = 65535,      /* line tables */
     CLEANED_MAX = 64 << 20, /* bytes of text that had to be repaired */
     REPLACEMENT_SIZE = 3,   /* U+FFFD in UTF-8 */
 };
@@ -448,9 +449,9 @@ const unsigned char *trace_bytes(struct trace *trace, uint32_t string, size_t *l
         memcpy(&head, trace->copies[TABLE_STRING].bytes + at, sizeof(head));
         if (head.length)
             break;
-        copy_refreshed(trace, TABLE_STRING, at, sizeof(head) + STRING_MAX + 1);
+        copy_refreshed(trace, TABLE_STRING, at, sizeof(head) + BYTES_MAX + 1);
     }
-    if (!head.length || head.length > STRING_MAX || head.length > trace->copies[TABLE_STRING].size - at - sizeof(head))
+    if (!head.length || head.length > BYTES_MAX || head.length > trace->copies[TABLE_STRING].size - at - sizeof(head))
         return NULL;
     *length = head.length;
     return trace->copies[TABLE_STRING].bytes + at + sizeof(head);
@@ -462,7 +463,7 @@ const char *trace_text(struct trace *trace, uint32_t string)
     const unsigned char *bytes = trace_bytes(trace, string, &length);
     const struct trace_copy *strings = &trace->copies[TABLE_STRING];
 
-    if (!bytes)
+    if (!bytes || length > TEXT_MAX)
         return NULL;
     if (bytes + length < strings->bytes + strings->size && !bytes[length] && is_text(bytes, length))
         return (const char *)bytes;

@@ -8,7 +8,8 @@
 /* Lists that belong to one process or finding: parameter 1 is its id. Prepared once. */
 enum list { LIST_WATCHED, LIST_UNWATCHED, LIST_REQUESTS, LIST_TESTS, LIST_THREADS, LIST_CHILDREN, LIST_COUNT };
 static const char *const list_queries[LIST_COUNT] = {
-    [LIST_WATCHED] = "SELECT DISTINCT name FROM library WHERE process = ?1 ORDER BY name",
+    [LIST_WATCHED] = "SELECT name FROM library WHERE process = ?1 UNION "
+                     "SELECT name FROM adapter WHERE process = ?1 ORDER BY name",
     [LIST_UNWATCHED] = "SELECT coalesce(unobserved_reason, 'unknown reason') FROM process "
                        "WHERE id = ?1 AND NOT observed",
     [LIST_REQUESTS] = "SELECT label FROM finding_label WHERE finding = ?1 AND kind = 'request' "

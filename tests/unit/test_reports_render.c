@@ -25,7 +25,8 @@ static void frame(struct run_case *run, int64_t stack_id, int position, const ch
 
     sql(run, "INSERT INTO frame (type, module, offset) VALUES ('native', 1, 4660)");
     int64_t id = sqlite3_last_insert_rowid(run->db);
-    sql(run, "INSERT INTO stack_frame VALUES (%lld, %d, %lld)", (long long)stack_id, position, (long long)id);
+    sql(run, "INSERT INTO stack_frame (stack, position, frame) VALUES (%lld, %d, %lld)", (long long)stack_id, position,
+        (long long)id);
     statement = prepared(run->db, "INSERT INTO symbol (frame, level, function, file, line, module, language, owner)"
                                   " VALUES (?1, 0, ?2, '/srv/app/server.c', 42, '/srv/app/server', 'c', ?3)");
     begun_with(statement, integer(id));
@@ -318,8 +319,9 @@ TEST(ten_thousand_findings_fit_on_a_page)
     }
     for (int position = 0; position < 30; position++)
         frame(&run, 1, position, "some_function_with_a_longer_name", "user");
-    sql(&run, "INSERT INTO stack_frame SELECT stack.id, position, frame FROM stack, stack_frame"
-              " WHERE stack.id <> 1 AND stack_frame.stack = 1");
+    sql(&run,
+        "INSERT INTO stack_frame (stack, position, frame) SELECT stack.id, position, frame FROM stack, stack_frame"
+        " WHERE stack.id <> 1 AND stack_frame.stack = 1");
     sql(&run, "COMMIT");
     char *page = rendered(&run, &html_renderer);
     if (strlen(page) > 4000000)
