@@ -168,9 +168,11 @@ $(BUILD)/dependencies:
 
 build-dependencies:
 	@make/dependencies --install build demo
+	@make/venv demo
 
 test-dependencies:
 	@make/dependencies --install build demo test
+	@make/venv
 
 $(BUILD)/libunwind/libunwind.a: make/fetch-libunwind make/build-libunwind | $(BUILD)/dependencies
 	@$(if $(LIBUNWIND_SRC),,make/fetch-libunwind $(BUILD)/cache)
