@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unclosed/unclosed.h>
 
+#include "adapters.h"
 #include "handles.h"
 #include "owners.h"
 
@@ -30,8 +31,10 @@ static const char *const built_in[KIND_BUILT_IN_COUNT] = {
 static bool begun(int *error)
 {
     *error = errno;
-    if (!has_interrupted() && is_recording() && guard_entered())
+    if (!has_interrupted() && is_recording() && guard_entered()) {
+        adapters_told();
         return true;
+    }
     errno = *error;
     return false;
 }
@@ -111,11 +114,12 @@ EXPORT void unclosed_opened(unclosed_kind_id kind, const void *handle)
     opened_by(kind, handle, CALLER);
 }
 
-/* Python frames are not recorded yet (see docs/INTERNALS.md, "Python"): the native stack is. */
 EXPORT void unclosed_opened_at(unclosed_kind_id kind, const void *handle, const void *python_frame)
 {
-    (void)python_frame;
+    const void *before = thread.python_frame;
+    thread.python_frame = python_frame;
     opened_by(kind, handle, CALLER);
+    thread.python_frame = before;
 }
 
 EXPORT void unclosed_target(unclosed_kind_id kind, const void *handle, const char *target)
@@ -244,6 +248,63 @@ EXPORT void unclosed_incident(const char *rule, unclosed_kind_id held, const cha
     ended(error);
 }
 
+EXPORT const void *unclosed_frame_enter(const void *python_frame)
+{
+    const void *before = thread.python_frame;
+    thread.python_frame = python_frame;
+    return before;
+}
+
+EXPORT void unclosed_transaction(unclosed_kind_id kind, const void *handle, unsigned state)
+{
+    int error;
+    struct caller caller = CALLER;
+    if (!is_kind(kind) || !begun(&error))
+        return;
+    uint32_t slot = handle_found(kind, (uintptr_t)handle);
+    if (slot)
+        transaction_seen(kind_of_transaction(kind), slot,
+                         &(struct transaction_state){.open = state & UNCLOSED_TRANSACTION,
+                                                     .wrote = state & UNCLOSED_TRANSACTION_WROTE,
+                                                     .failed = state & UNCLOSED_TRANSACTION_FAILED},
+                         &caller);
+    ended(error);
+}
+
+EXPORT void unclosed_noticed(const char *rule, unclosed_kind_id kind, const void *handle, const char *text)
+{
+    int error;
+    struct caller caller = CALLER;
+    if (!rule || !is_kind(kind) || !begun(&error))
+        return;
+    rule_noticed(rule, (enum kind)kind, (uintptr_t)handle, text, stack_here(&caller));
+    ended(error);
+}
+
+EXPORT void unclosed_owner_label(unclosed_owner_id owner, const char *label)
+{
+    int error;
+    if (!owner || !begun(&error))
+        return;
+    owner_labelled(owner, label);
+    ended(error);
+}
+
+EXPORT void unclosed_adapter(const char *name, const char *version, const char *problem)
+{
+    int error = errno;
+    shim_loaded();
+    if (!name || !name[0] || !guard_entered())
+        return;
+    adapter_known(name, version, problem);
+    ended(error);
+}
+
+EXPORT void unclosed_destructor(const void *function)
+{
+    (void)function;
+}
+
 EXPORT const struct unclosed_api unclosed_api_table = {
     .size = sizeof(struct unclosed_api),
     .version = UNCLOSED_API_VERSION,
@@ -261,4 +322,10 @@ EXPORT const struct unclosed_api unclosed_api_table = {
     .owner_end = unclosed_owner_end,
     .owned_by = unclosed_owned_by,
     .incident = unclosed_incident,
+    .frame_enter = unclosed_frame_enter,
+    .transaction = unclosed_transaction,
+    .noticed = unclosed_noticed,
+    .owner_label = unclosed_owner_label,
+    .adapter = unclosed_adapter,
+    .destructor = unclosed_destructor,
 };

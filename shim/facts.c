@@ -10,7 +10,8 @@ static bool fact_is(uint32_t number, const void *key_)
     const struct trace_fact *key = key_, *fact = record_of(TABLE_FACT, number);
     return fact->type == key->type && fact->kind == key->kind && fact->flags == key->flags && fact->site == key->site &&
            fact->close_stack == key->close_stack && fact->begin_stack == key->begin_stack &&
-           fact->stack == key->stack && fact->other_site == key->other_site && fact->other_pid == key->other_pid;
+           fact->stack == key->stack && fact->other_site == key->other_site && fact->other_pid == key->other_pid &&
+           (fact->type != FACT_NOTICED || fact->function == key->function);
 }
 
 static uint32_t fact_added(const void *key_)
@@ -27,6 +28,17 @@ static uint32_t fact_added(const void *key_)
     return number;
 }
 
+struct trace_fact fact_about(enum trace_fact_type type, const struct trace_handle *handle)
+{
+    return (struct trace_fact){.type = (uint16_t)type,
+                               .kind = handle->kind,
+                               .site = handle->site,
+                               .generation = handle->generation,
+                               .opened = handle->opened,
+                               .target = handle->target,
+                               .owner = handle->owner};
+}
+
 void fact_noted(const struct trace_fact *key)
 {
     static const struct interning facts = {TABLE_INDEX_FACT, LOSS_FACTS, fact_is, fact_added};
@@ -39,4 +51,26 @@ void fact_noted(const struct trace_fact *key)
     struct trace_fact *fact = record_of(TABLE_FACT, number);
     atomic_fetch_add_explicit(&fact->count, 1, memory_order_relaxed);
     atomic_store_explicit(&fact->last, time_now_coarse(), memory_order_relaxed);
+}
+
+void rule_noticed(const char *rule, enum kind kind, uintptr_t address, const char *text, uint32_t stack)
+{
+    struct trace_fact fact = {.type = FACT_NOTICED, .kind = (uint16_t)kind};
+    struct trace_closed closed;
+    uint32_t slot = handle_found(kind, address);
+    if (slot) {
+        fact = fact_about(FACT_NOTICED, handle_at(slot));
+    } else if (closed_recalled(&shim.trace, kind, address, &closed)) {
+        fact.site = closed.site;
+        fact.generation = closed.generation;
+        fact.opened = closed.opened;
+        fact.closed = closed.closed;
+        fact.target = closed.target;
+    }
+    if (!fact.owner)
+        fact.owner = owner_of_thread();
+    fact.stack = stack;
+    fact.function = string_interned(rule);
+    fact.text = target_interned(text);
+    fact_noted(&fact);
 }

@@ -9,12 +9,6 @@ const uint8_t kind_traits[KIND_LIMIT] = {
 #undef KIND
 };
 
-static bool is_transaction(unsigned kind)
-{
-    return kind == KIND_SQLITE3_TRANSACTION || kind == KIND_LIBPQ_TRANSACTION || kind == KIND_MYSQL_TRANSACTION ||
-           kind == KIND_ODBC_TRANSACTION;
-}
-
 /* --- the index: buckets of chains ------------------------------------------------------------------------------------ */
 
 struct bucket {
@@ -211,17 +205,6 @@ uint32_t handle_closing(enum kind kind, uintptr_t address, uint32_t stack)
     return slot;
 }
 
-static struct trace_fact fact_about(enum trace_fact_type type, const struct trace_handle *handle)
-{
-    return (struct trace_fact){.type = (uint16_t)type,
-                               .kind = handle->kind,
-                               .site = handle->site,
-                               .generation = handle->generation,
-                               .opened = handle->opened,
-                               .target = handle->target,
-                               .owner = handle->owner};
-}
-
 static void returned_to_index(uint32_t slot, uint32_t flag, int code)
 {
     struct trace_handle *handle = handle_at(slot);
@@ -332,84 +315,4 @@ uint32_t handle_used(enum kind kind, uintptr_t address)
         return 0;
     handle_touched(slot);
     return slot;
-}
-
-/* --- transactions ---------------------------------------------------------------------------------------------------------- */
-
-static enum kind kind_of_transaction(unsigned connection)
-{
-    switch (connection) {
-    case KIND_SQLITE3_CONNECTION:
-        return KIND_SQLITE3_TRANSACTION;
-    case KIND_LIBPQ_CONNECTION:
-        return KIND_LIBPQ_TRANSACTION;
-    case KIND_MYSQL_CONNECTION:
-        return KIND_MYSQL_TRANSACTION;
-    case KIND_ODBC_CONNECTION:
-        return KIND_ODBC_TRANSACTION;
-    default:
-        return KIND_NONE;
-    }
-}
-
-uint32_t transaction_of(uint32_t slot)
-{
-    const struct trace_handle *connection = handle_at(slot);
-    if (!atomic_load_explicit(&connection->transaction, memory_order_relaxed))
-        return 0;
-    return handle_found(kind_of_transaction(connection->kind), connection->address);
-}
-
-static void transaction_begun(enum kind kind, uint32_t slot, const struct transaction_state *state,
-                              const struct caller *caller)
-{
-    struct trace_handle *connection = handle_at(slot);
-    struct opening opening = {
-        .parent = slot, .copy = connection->copy, .changes = state->changes, .target_text = connection->target};
-    uint32_t transaction = handle_opened(kind, connection->address, stack_here(caller), &opening);
-    if (!transaction)
-        return;
-    atomic_store(&connection->transaction, transaction);
-    atomic_fetch_or(&connection->flags, HANDLE_IN_TRANSACTION);
-}
-
-static void transaction_ended(enum kind kind, struct trace_handle *connection)
-{
-    atomic_fetch_and(&connection->flags, ~(uint32_t)HANDLE_IN_TRANSACTION);
-    atomic_store(&connection->transaction, 0);
-    uint32_t transaction = handle_closing(kind, connection->address, 0);
-    if (transaction)
-        handle_finished(transaction, ENDED_EXPLICIT);
-}
-
-void transaction_seen(enum kind kind, uint32_t slot, const struct transaction_state *state, const struct caller *caller)
-{
-    struct trace_handle *connection = handle_at(slot);
-    bool was_open = atomic_load_explicit(&connection->flags, memory_order_relaxed) & HANDLE_IN_TRANSACTION;
-    if (likely(state->open == was_open && !state->open))
-        return;
-    if (state->open && !was_open)
-        transaction_begun(kind, slot, state, caller);
-    else if (!state->open)
-        transaction_ended(kind, connection);
-    uint32_t transaction = state->wrote || state->failed ? transaction_of(slot) : 0;
-    if (transaction)
-        atomic_fetch_or(&handle_at(transaction)->flags,
-                        (state->wrote ? HANDLE_WROTE : 0u) | (state->failed ? HANDLE_TX_FAILED : 0u));
-}
-
-void transaction_cut(uint32_t slot, bool wrote, uint32_t stack, const char *function)
-{
-    struct trace_handle *connection = handle_at(slot);
-    uint32_t transaction = transaction_of(slot);
-    if (!transaction)
-        return;
-    struct trace_handle *begun = handle_at(transaction);
-    struct trace_fact fact = fact_about(FACT_CLOSED_IN_TRANSACTION, connection);
-    uint32_t flags = atomic_load(&begun->flags);
-    fact.flags = (wrote || (flags & HANDLE_WROTE) ? FACT_WROTE : 0u) | (flags & HANDLE_TX_FAILED ? FACT_TX_FAILED : 0u);
-    fact.begin_stack = site_at(begun->site)->stack;
-    fact.stack = stack;
-    fact.function = string_interned(function);
-    fact_noted(&fact);
 }

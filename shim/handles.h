@@ -58,13 +58,20 @@ HIDDEN HOT uint32_t handle_used(enum kind kind, uintptr_t address);
 HIDDEN void stranger_closed(enum kind kind, uintptr_t address, uint32_t stack, const char *function);
 HIDDEN void stranger_used(enum kind kind, uintptr_t address, const struct caller *caller, const char *function);
 
-/* How a connection's transaction stands after a call. `began_at` is captured only when one begins. */
+/* --- transactions (transactions.c) ------------------------------------------------------------------------------------- */
+
+/* How a connection's transaction stands after a call. The stack is captured only when one begins or fails. */
 struct transaction_state {
     bool open, failed, wrote;
     uint64_t changes; /* before the call */
 };
+
+/* `kind`: of the transaction. KIND_NONE: transactions of such handles have no kind, only the handle's flags tell of them. */
 HIDDEN void transaction_seen(enum kind kind, uint32_t connection, const struct transaction_state *state,
                              const struct caller *caller);
+
+HIDDEN enum kind kind_of_transaction(unsigned kind_of_connection);
+HIDDEN bool is_transaction(unsigned kind);
 
 /* The handle of a connection's open transaction, 0: none. Two threads that share a connection may both see it begin. */
 HIDDEN uint32_t transaction_of(uint32_t connection);
@@ -87,6 +94,9 @@ HIDDEN HOT void close_counted(struct trace_site *site, enum kind kind, uint64_t 
 
 /* facts.c: `fact` holds the identifying fields and whatever else is known; one with the same identity is only counted. */
 HIDDEN void fact_noted(const struct trace_fact *fact);
+HIDDEN struct trace_fact fact_about(enum trace_fact_type type, const struct trace_handle *handle);
+/* What the rule of that name judges has happened with a handle that is open, or was closed just now. */
+HIDDEN void rule_noticed(const char *rule, enum kind kind, uintptr_t address, const char *text, uint32_t stack);
 
 /* closed.c: the ring. */
 HIDDEN HOT void closed_remembered(const struct trace_handle *handle, enum trace_ended how, uint64_t now);

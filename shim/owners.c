@@ -75,6 +75,14 @@ void owner_ended(uint64_t id, const char *reason)
     freed_if_done(slot);
 }
 
+/* Read without a lock: a string number is one word. */
+void owner_labelled(uint64_t id, const char *label)
+{
+    uint32_t slot = slot_of(id);
+    if (slot)
+        atomic_store_explicit((_Atomic uint32_t *)&owner_at(slot)->label, target_interned(label), memory_order_release);
+}
+
 uint32_t owner_of_thread(void)
 {
     return thread.owner ? slot_of(thread.owner) : 0;

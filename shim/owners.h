@@ -7,6 +7,7 @@
 
 HIDDEN uint64_t owner_began(enum trace_owner_kind kind, const char *label, uint64_t parent); /* 0: table full */
 HIDDEN void owner_ended(uint64_t id, const char *reason);
+HIDDEN void owner_labelled(uint64_t id, const char *label);
 HIDDEN void owner_changed(uint32_t handle, uint64_t id);
 
 /* Records an incident and who holds every open handle of `kind` now. */

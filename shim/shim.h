@@ -113,6 +113,7 @@ struct thread {
     uint64_t epoch;
     uint64_t named_at;
     uint64_t owner; /* unclosed_owner_id: current owner */
+    const void *python_frame; /* unclosed_frame_enter: where the Python part of stacks begins, NULL: here */
     char name[TRACE_THREAD_NAME];
 };
 extern HIDDEN __thread struct thread thread __attribute__((tls_model("initial-exec")));

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "adapters.h"
 #include "dlsym.h"
 
 static const uint8_t handle_kind[FUNCTION_COUNT] = {
@@ -98,6 +99,10 @@ __attribute__((noinline)) static struct call call_begun_anew(enum function funct
     int error = errno;
     struct call call = {.frame = frame, .name = name_of_function(function)};
     bool recorded = !has_interrupted() && is_recording();
+    if (recorded && guard_entered()) {
+        adapters_told();
+        guard_left();
+    }
     uint64_t unload_epoch = atomic_load(&shim.unload_epoch);
     unsigned copy = copy_bound_by_stub(function);
     call.copy = copy != COPY_NONE ? copy : copy_called(function, handle, frame, recorded);
