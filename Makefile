@@ -31,6 +31,8 @@ MAKEFLAGS += --no-builtin-rules
 SHIM_SOURCES := $(sort $(wildcard shim/*.c shim/*.S shim/libraries/*.c shim/python/*.c))
 REPORTS_SOURCES := $(sort $(wildcard reports/*.c reports/render/*.c))
 EMBEDDED_FILES := $(shell find reports -name '*.sql' -o -name '*.css' -o -name '*.js' -o -name '*.svg' -o -name '*.html' | LC_ALL=C sort)
+ADAPTER_FILES := $(patsubst shim/python/%,$(BUILD)/python/%,$(wildcard shim/python/*.py shim/python/_unclosed/*.py)) \
+                 $(BUILD)/python/_unclosed/_native.so
 EXPORTS := $(wildcard shim/libraries/functions.def shim/exports.list)
 
 SHIM_TESTS := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_shim_*.c))
@@ -123,7 +125,7 @@ $(foreach variant,$(VARIANTS),$(eval $(call variant_rules,$(variant))))
 .PHONY: all demo check check-unit check-asan check-ubsan check-tsan check-programs check-fuzz fuzz bench tests programs \
         format lint install uninstall clean distclean help build-dependencies test-dependencies
 
-all: $(BUILD)/libunclosed.so $(BUILD)/unclosed ## build the shim and the command
+all: $(BUILD)/libunclosed.so $(BUILD)/unclosed $(ADAPTER_FILES) ## build the shim and the command
 
 demo: build-dependencies ## install what is needed, build, and report a small leaky program
 	@$(MAKE) --no-print-directory all $(BUILD)/tests/programs/demo
@@ -186,6 +188,21 @@ $(BUILD)/renamed.list: $(BUILD)/exports.map Makefile
 
 $(BUILD)/libunclosed.so: $(call objects_of,whole,$(SHIM_SOURCES)) $(BUILD)/libunwind/libunwind.a $(BUILD)/exports.map $(BUILD)/members.list
 	$(call brief,link $@)$(CC) $(SHIM_LINK) $(ROOM_FLAGS_shim) $(VARIANT_FLAGS_whole) $(CFLAGS) -o $@ $(filter %.o,$^) $(BUILD)/libunwind/libunwind.a $(LDFLAGS)
+
+# ---- the Python adapter: beside the shim, which puts its directory in front of PYTHONPATH ------------------------------
+
+$(BUILD)/python/%.py: shim/python/%.py
+	@install -D -m 644 $< $@
+
+NATIVE_SOURCES := $(wildcard shim/python/native/*.c)
+NATIVE_FLAGS = -fPIC -fvisibility=hidden -O2 -fomit-frame-pointer
+
+# The interpreter that loads it defines what it leaves undefined.
+$(BUILD)/python/_unclosed/_native.so: $(NATIVE_SOURCES) $(BUILD)/flags | $(BUILD)/dependencies
+	@mkdir -p $(@D) $(BUILD)/objects/native
+	$(call brief,link $@)$(CC) $(COMMON_FLAGS) $(NATIVE_FLAGS) -MF $(BUILD)/objects/native/module.d -MT $@ $(CFLAGS) -shared \
+	    -static-libgcc -Wl,--as-needed -Wl,-z,now -Wl,-z,relro -o $@ $(NATIVE_SOURCES) $(LDFLAGS)
+-include $(BUILD)/objects/native/module.d
 
 $(BUILD)/embedded.S: make/embed $(BUILD)/embedded.list
 	@make/embed $(EMBEDDED_FILES) >$@
@@ -271,6 +288,9 @@ install: all ## install below PREFIX (/usr/local), DESTDIR in front
 	install -d $(place)/bin $(place)/lib/unclosed $(place)/include/unclosed $(place)/share/man/man1 $(place)/share/man/man7
 	install $(BUILD)/unclosed $(place)/bin/unclosed
 	install -m 644 $(BUILD)/libunclosed.so $(place)/lib/unclosed/libunclosed.so
+	install -d $(place)/lib/unclosed/python/_unclosed
+	install -m 644 $(wildcard $(BUILD)/python/*.py) $(place)/lib/unclosed/python
+	install -m 644 $(filter $(BUILD)/python/_unclosed/%,$(ADAPTER_FILES)) $(place)/lib/unclosed/python/_unclosed
 	install -m 644 $(filter-out %/secrets.h,$(wildcard include/unclosed/*.h include/unclosed/*.def)) $(place)/include/unclosed
 	$(if $(MAN1),install -m 644 $(MAN1) $(place)/share/man/man1)
 	$(if $(MAN7),install -m 644 $(MAN7) $(place)/share/man/man7)
