@@ -109,7 +109,13 @@ HIDDEN bool closed_recalled(const struct trace_map *map, enum kind kind, uintptr
 HIDDEN uint32_t owner_of_thread(void);
 HIDDEN void owner_gained(uint32_t owner);
 HIDDEN void owner_lost(uint32_t owner);
+
+/* details.c. What is stored of a value: the string without passwords, of DETAIL_LAST_SQL the statement without literals. */
+#define DETAIL_LAST_SQL "last_sql"     /* the statement that a handle ran last */
+#define DETAIL_FAILED_SQL "failed_sql" /* of a transaction: the one that made it fail */
 HIDDEN void detail_set(uint32_t handle, const char *key, const char *value);
+HIDDEN void detail_stored(uint32_t handle, const char *key, uint32_t value); /* a string as it is */
+HIDDEN uint32_t detail_value(uint32_t handle, const char *key);              /* string, 0: none */
 HIDDEN void details_dropped(struct trace_handle *handle);
 
 #endif

@@ -7,19 +7,7 @@
 
 enum { HOLDERS_EACH = 256 };
 
-static uint32_t detail_value(const struct trace_handle *handle, uint32_t key)
-{
-    uint32_t at = atomic_load(&handle->details);
-    for (int steps = 0; at && steps < 64; steps++) {
-        const struct trace_detail *detail = record_of(TABLE_DETAIL, at);
-        if (detail->key == key)
-            return detail->value;
-        at = atomic_load(&detail->next);
-    }
-    return 0;
-}
-
-static bool holder_noted(uint32_t slot, uint32_t sql_key)
+static bool holder_noted(uint32_t slot)
 {
     const struct trace_handle *handle = handle_at(slot);
     uint32_t number = record_claimed(TABLE_HOLDER, LOSS_INCIDENTS);
@@ -39,7 +27,7 @@ static bool holder_noted(uint32_t slot, uint32_t sql_key)
     }
     if (transaction)
         holder->transaction_stack = site_at(handle_at(transaction)->site)->stack;
-    holder->last_sql = detail_value(handle, sql_key);
+    holder->last_sql = detail_value(slot, DETAIL_LAST_SQL);
     holder->kind = handle->kind;
     holder->flags = atomic_load(&handle->flags);
     atomic_store_explicit(&holder->ready, 1, memory_order_release);
@@ -65,7 +53,7 @@ void incident_noted(const char *rule, enum kind kind, const char *target, const 
                     uint32_t stack)
 {
     uint64_t now = time_now();
-    uint32_t rule_text = string_interned(rule), sql_key = string_interned("last_sql");
+    uint32_t rule_text = string_interned(rule);
     if (counted_with_the_like(rule_text, stack, now))
         return;
     uint32_t number = record_claimed(TABLE_INCIDENT, LOSS_INCIDENTS);
@@ -86,7 +74,7 @@ void incident_noted(const char *rule, enum kind kind, const char *target, const 
     for (uint64_t slot = 1; slot < used && slot < capacity && incident->holder_count < HOLDERS_EACH; slot++) {
         const struct trace_handle *handle = handle_at((uint32_t)slot);
         if (atomic_load(&handle->state) != HANDLE_FREE && handle->kind == kind)
-            incident->holder_count += holder_noted((uint32_t)slot, sql_key);
+            incident->holder_count += holder_noted((uint32_t)slot);
     }
     atomic_store(&incident->count, 1);
     atomic_store(&incident->last, now);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Owners (threads, tasks, requests, tests) and details of handles. Both are bounded by what is open: an owner that
- * ended and holds nothing gives its slot back, details go with their handle.
+ * Owners: threads, tasks, requests, tests. Bounded by what is open: an owner that ended and holds nothing gives its slot
+ * back, unless a fact or an incident tells of it.
  *
  * An owner's id is slot + (serial << 24), so that a stale id is noticed.
  */
@@ -105,54 +105,4 @@ void owner_changed(uint32_t handle, uint64_t id)
     uint32_t slot = id ? slot_of(id) : 0;
     owner_gained(slot);
     owner_lost(atomic_exchange(&handle_at(handle)->owner, slot));
-}
-
-/* --- details --------------------------------------------------------------------------------------------------------------- */
-
-static struct trace_detail *detail_at(uint32_t slot)
-{
-    return record_of(TABLE_DETAIL, slot);
-}
-
-void detail_set(uint32_t slot, const char *key, const char *value)
-{
-    struct trace_handle *handle = handle_at(slot);
-    uint32_t key_text = string_interned(key), value_text = target_interned(value);
-    locked(&shim.detail_lock);
-    uint32_t at = atomic_load(&handle->details);
-    while (at && detail_at(at)->key != key_text)
-        at = atomic_load(&detail_at(at)->next);
-    if (at) {
-        detail_at(at)->value = value_text;
-    } else {
-        at = shim.free_detail;
-        if (at)
-            shim.free_detail = atomic_load(&detail_at(at)->next);
-        else
-            at = record_claimed(TABLE_DETAIL, LOSS_DETAILS);
-        if (at) {
-            struct trace_detail *detail = detail_at(at);
-            detail->handle = slot;
-            detail->generation = handle->generation;
-            detail->key = key_text;
-            detail->value = value_text;
-            atomic_store(&detail->next, atomic_load(&handle->details));
-            atomic_store_explicit(&detail->state, RECORD_READY, memory_order_release);
-            atomic_store(&handle->details, at);
-        }
-    }
-    unlocked(&shim.detail_lock);
-}
-
-void details_dropped(struct trace_handle *handle)
-{
-    locked(&shim.detail_lock);
-    for (uint32_t at = atomic_exchange(&handle->details, 0), next; at; at = next) {
-        struct trace_detail *detail = detail_at(at);
-        next = atomic_load(&detail->next);
-        atomic_store(&detail->state, RECORD_FREE);
-        atomic_store(&detail->next, shim.free_detail);
-        shim.free_detail = at;
-    }
-    unlocked(&shim.detail_lock);
 }
