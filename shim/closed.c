@@ -41,6 +41,7 @@ void closed_remembered(const struct trace_handle *handle, enum trace_ended how, 
         closed->closed_thread = thread.id;
         closed->target = handle->target;
         closed->copy = handle->copy;
+        closed->last_used = atomic_load_explicit(&handle->last_used, memory_order_relaxed);
         atomic_store_explicit(&closed->state, RECORD_READY, memory_order_release);
         atomic_store_explicit(slot, number + 1, memory_order_release);
         __builtin_prefetch(closed + 1, 1);

@@ -398,6 +398,7 @@ struct trace_closed {       /* ring of closed handles */
     uint16_t reserved;
     uint32_t flags;       /* enum trace_handle_flag, as they were */
     uint32_t owner_label; /* string: whose it was */
+    uint64_t last_used;
 };
 enum { RECORD_FREE = 0, RECORD_READY = 1 };
 
@@ -549,6 +550,7 @@ enum rollcall_type {
     ROLLCALL_FAILED,      /* recording is not possible; text: why */
     ROLLCALL_EXEC_FAILED, /* the exec announced last by this pid returned */
     ROLLCALL_ADAPTED,     /* our sitecustomize ran in this process; text: version of Python */
+    ROLLCALL_NOT_ADAPTED, /* … and will not; text: why, "" : because this interpreter runs nothing (--version) */
 };
 enum rollcall_flag {
     ROLLCALL_PASSIVE = 1u << 0, /* another copy of the shim is there first */
@@ -573,7 +575,7 @@ _Static_assert(sizeof(struct trace_frame) == 24, "layout 1");
 _Static_assert(sizeof(struct trace_module) == 72, "layout 1");
 _Static_assert(sizeof(struct trace_site) == 416, "layout 1");
 _Static_assert(sizeof(struct trace_handle) == 152, "layout 1");
-_Static_assert(sizeof(struct trace_closed) == 72, "layout 1");
+_Static_assert(sizeof(struct trace_closed) == 80, "layout 1");
 _Static_assert(sizeof(struct trace_fact) == 112, "layout 1");
 _Static_assert(sizeof(struct trace_owner) == 56, "layout 1");
 _Static_assert(sizeof(struct trace_process) == 216, "layout 1");
