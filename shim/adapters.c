@@ -50,7 +50,7 @@ void adapters_described(void)
     atomic_store(&adapters_described_in, shim.epoch);
     while (untold_taken(&adapter)) {
         struct trace_process *process = record_of(TABLE_PROCESS, 0);
-        if (strcmp(adapter.name, "python") == 0)
+        if (strcmp(adapter.name, "python") == 0 && adapter.version[0])
             atomic_fetch_or(&process->python, PYTHON_ADAPTED);
         uint32_t number = record_claimed(TABLE_LIBRARY, LOSS_MODULES);
         if (!number)
@@ -80,7 +80,8 @@ void adapter_known(const char *name, const char *version, const char *problem)
     if (!is_news)
         return;
     if (strcmp(now.name, "python") == 0)
-        roll_called(ROLLCALL_ADAPTED, 0, now.version, 0);
+        roll_called(now.version[0] ? ROLLCALL_ADAPTED : ROLLCALL_NOT_ADAPTED, 0,
+                    now.version[0] ? now.version : now.problem, 0);
     atomic_store(&adapters_described_in, 0);
     if (has_own_trace())
         adapters_described();

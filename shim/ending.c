@@ -20,6 +20,7 @@
 
 #include "definitions.h"
 #include "handles.h"
+#include "injection.h"
 #include "raw_syscall.h"
 #include "scan.h"
 #include "shim.h"
@@ -236,6 +237,7 @@ EXPORT int __libc_start_main(main_function *entry, int count, char **arguments, 
 {
     start_function *real = (start_function *)next_definition("__libc_start_main");
     programs_main = entry;
+    python_path_set(count, arguments);
     return real(main_watched, count, arguments, init, fini, rtld_fini, stack_end);
 }
 

@@ -89,6 +89,8 @@ static void option_set(struct options *options, const char *key, const char *val
         options->report = strcmp(value, "off") != 0;
     else if (strcmp(key, "scan") == 0)
         options->scan = strcmp(value, "off") != 0;
+    else if (strcmp(key, "python") == 0)
+        options->python = strcmp(value, "off") != 0;
     else if (strcmp(key, "max_size") == 0)
         options->maximum_size = size_read(value);
     else if (strcmp(key, "depth") == 0)
@@ -111,7 +113,7 @@ void options_read(struct options *options)
     options->depth = 64;
     options->mode = 0600;
     options->keep = 20;
-    options->report = options->scan = true;
+    options->report = options->scan = options->python = true;
     const char *at = getenv("UNCLOSED_OPTIONS");
     if (at)
         copied(options->text, sizeof(options->text), at);

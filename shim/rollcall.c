@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "injection.h"
 #include "raw_syscall.h"
 #include "shim.h"
 
@@ -50,7 +51,7 @@ void roll_called(enum rollcall_type type, pid_t pid, const char *text, unsigned 
     record.magic = ROLLCALL_MAGIC;
     record.size = sizeof(record);
     record.type = (uint8_t)type;
-    record.flags = (uint8_t)flags;
+    record.flags = (uint8_t)(flags | (type == ROLLCALL_LOADED && is_python_program() ? ROLLCALL_PYTHON : 0));
     record.pid = pid ? pid : (pid_t)raw_syscall0(SYS_getpid);
     record.parent = (int32_t)raw_syscall0(SYS_getppid);
     record.start_ticks = record.pid == shim.pid ? shim.start_ticks : 0;

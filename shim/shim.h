@@ -47,6 +47,7 @@ struct options {
     unsigned keep;         /* bare use: newest reports kept */
     bool report;           /* bare use: make a page at exit */
     bool scan;             /* look for references at exit */
+    bool python;           /* start the adapter in a Python program */
     bool skipped;          /* only=/skip= leave this program out */
 };
 
@@ -110,9 +111,11 @@ extern HIDDEN struct shim shim;
 struct thread {
     uint32_t id;  /* kernel thread id in the process with `epoch` */
     uint8_t busy; /* inside the shim: a signal handler that comes now passes through */
+    bool has_ended; /* its last destructors run */
     uint64_t epoch;
     uint64_t named_at;
-    uint64_t owner; /* unclosed_owner_id: current owner */
+    uint64_t owner;     /* unclosed_owner_id: current owner, as the program says */
+    uint64_t own_owner; /* … the thread itself, 0: not yet; of the trace with `epoch` */
     const void *python_frame; /* unclosed_frame_enter: where the Python part of stacks begins, NULL: here */
     char name[TRACE_THREAD_NAME];
 };
