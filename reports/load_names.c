@@ -5,6 +5,8 @@
  * A stack's fingerprint says "the same bug" over rebuilds, restarts and other versions of libraries: the functions from
  * the one that called the driver out to main, by linkage name. Lines, addresses, the driver's inside and what lies
  * outside of main are left out; a function that calls itself counts once; code without names is known by its module.
+ * Of a stack with Python frames it is the user's own functions, by file and qualified name: the frames of a framework
+ * change with its version, those of comprehensions with Python's (from 3.12 on they have none).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,9 +14,13 @@
 
 #include "loading.h"
 #include "place.h"
+#include "python_lines.h"
+#include "python_places.h"
 #include "symbols.h"
 
 enum { LEVELS_AT_FIRST = 256 }; /* of a stack; room for more is made */
+/* All line tables together are walked for this many bytes: only a hostile trace comes near. */
+#define LINE_TABLES_WALKED_MAX ((uint64_t)2 << 30)
 
 /* One function at a place; several where calls are inlined. Texts belong to `symbols` or `stacks`. */
 struct level {
@@ -23,6 +29,9 @@ struct level {
     enum code_owner owner;
     enum code_language language;
     bool inlined;
+    bool is_ours;     /* Python: of our own adapter */
+    bool has_no_file; /* Python: "<string>", "<stdin>" */
+    bool is_comprehension;
 };
 
 struct named_frame {
@@ -38,6 +47,11 @@ struct naming {
     size_t *whole;              /* places in `levels` of the stack at hand, innermost first */
     enum code_owner *owners;
     size_t whole_count, whole_room;
+    struct python_places *places;
+    bool *hidden; /* of the frames of the stack at hand */
+    size_t hidden_room;
+    bool has_python; /* the stack at hand */
+    uint64_t line_tables_walked;
     struct insert module, frame, symbol, stack, stack_frame;
 };
 
@@ -57,32 +71,44 @@ static void native_named(struct naming *naming, const struct frame *frame)
                                  frame->type == FRAME_NATIVE, found, SYMBOL_FRAMES_MAX);
 
     for (const struct symbol_frame *symbol = found; symbol < found + count; symbol++)
-        level_added(naming,
-                    (struct level){symbol->function, symbol->linkage_name, symbol->file, module->path, symbol->line,
-                                   symbol->column,
-                                   code_owner_of(naming->loading->options->code, module->path, symbol->file, CODE_C),
-                                   CODE_C, symbol->inlined});
+        level_added(naming, (struct level){.function = symbol->function,
+                                           .linkage_name = symbol->linkage_name,
+                                           .file = symbol->file,
+                                           .module = module->path,
+                                           .line = symbol->line,
+                                           .column = symbol->column,
+                                           .owner = code_owner_of(naming->loading->options->code, module->path,
+                                                                  symbol->file, CODE_C),
+                                           .language = CODE_C,
+                                           .inlined = symbol->inlined});
 }
 
-/* The line of an instruction. The interpreters' line tables (code->line_table) are not read yet: where the function
- * begins. */
-static int python_line(const struct code *code, uint64_t instruction)
+static int line_of(struct naming *naming, const struct code *code, uint64_t instruction)
 {
-    (void)instruction;
-    return code->first_line <= INT32_MAX ? (int)code->first_line : 0;
+    struct python_line_table table = {code->python_version, code->first_line, code->line_table, code->line_table_size};
+
+    naming->line_tables_walked += table.size;
+    if (naming->line_tables_walked > LINE_TABLES_WALKED_MAX)
+        table.bytes = NULL;
+    return python_line(&table, instruction);
 }
 
 static void python_named(struct naming *naming, const struct frame *frame)
 {
     const struct code *code = code_at(naming->loading->stacks, frame->owner);
     const char *file = *code->file ? code->file : NULL;
+    int line = line_of(naming, code, frame->offset);
 
-    level_added(naming, (struct level){.function = *code->function ? code->function : "<unknown>",
-                                       .linkage_name = *code->function ? code->function : NULL,
-                                       .file = file,
-                                       .line = python_line(code, frame->offset),
-                                       .owner = code_owner_of(naming->loading->options->code, NULL, file, CODE_PYTHON),
-                                       .language = CODE_PYTHON});
+    level_added(naming,
+                (struct level){.function = *code->function ? code->function : "<unknown>",
+                               .linkage_name = *code->function ? code->function : NULL,
+                               .file = file,
+                               .line = line,
+                               .owner = python_owner(naming->places, naming->loading->options->code, code, line),
+                               .language = CODE_PYTHON,
+                               .is_ours = is_of_adapter(naming->places, code->file),
+                               .has_no_file = *code->file == '<',
+                               .is_comprehension = is_comprehension(code->function)});
 }
 
 static void frame_named(struct naming *naming, const struct frame *frame)
@@ -227,8 +253,22 @@ static void level_normalised(const struct level *level, char *name, size_t size)
         snprintf(name, size, "%.*s+?", module_name_length(module), module);
 }
 
-/* Of the levels at hand. `driver_too`: there is nothing else. */
-static bool stack_hashed(const struct naming *naming, bool driver_too, uint64_t *hash)
+/* Whose functions make a fingerprint: the first of these that a stack has any of. */
+enum share { SHARE_USER, SHARE_INSTALLED, SHARE_NATIVE, SHARE_ALL };
+
+static bool is_in_share(const struct level *level, enum share share)
+{
+    if (level->is_comprehension) /* what it is in comes next */
+        return share == SHARE_ALL;
+    if (share == SHARE_USER)
+        return level->owner == CODE_USER;
+    if (share == SHARE_INSTALLED)
+        return level->owner == CODE_USER || level->owner == CODE_THIRD_PARTY;
+    return share == SHARE_ALL || level->owner != CODE_DRIVER;
+}
+
+/* Of the levels at hand. */
+static bool share_hashed(const struct naming *naming, enum share share, uint64_t *hash)
 {
     char name[1024], before[1024] = "";
 
@@ -236,7 +276,7 @@ static bool stack_hashed(const struct naming *naming, bool driver_too, uint64_t 
     for (size_t i = 0; i < naming->whole_count; i++) {
         const struct level *level = &naming->levels[naming->whole[i]];
 
-        if (level->owner == CODE_DRIVER && !driver_too)
+        if (!is_in_share(level, share))
             continue;
         level_normalised(level, name, sizeof(name));
         if (!name[0] || strcmp(name, before) == 0)
@@ -247,6 +287,114 @@ static bool stack_hashed(const struct naming *naming, bool driver_too, uint64_t 
             break;
     }
     return before[0] != '\0';
+}
+
+static uint64_t stack_hashed(const struct naming *naming)
+{
+    enum share share = naming->has_python ? SHARE_USER : SHARE_NATIVE;
+    uint64_t hash;
+
+    while (!share_hashed(naming, share, &hash) && share < SHARE_ALL)
+        share++;
+    return hash;
+}
+
+/* --- what is shown ------------------------------------------------------------------------------------------------------------ */
+
+static const struct level *python_level(const struct naming *naming, const struct stack *stack, size_t position)
+{
+    const struct level *level = &naming->levels[naming->frames[stack->frames[position] - 1].first];
+
+    return level->language == CODE_PYTHON ? level : NULL;
+}
+
+static bool is_mark(const struct naming *naming, const struct stack *stack, size_t position)
+{
+    enum trace_frame_type type = frame_at(naming->loading->stacks, stack->frames[position])->type;
+
+    return type == FRAME_TRUNCATED || type == FRAME_OTHER;
+}
+
+/* Native frames are of interest below the innermost Python frame, unless that is our adapter's, which called what they
+ * are of. A stack that would be nothing then is shown whole. */
+static void hidden_found(struct naming *naming, const struct stack *stack)
+{
+    size_t innermost = stack->depth, shown = 0;
+    bool caller_is_ours = false;
+
+    if (stack->depth > naming->hidden_room) {
+        naming->hidden_room = stack->depth * 2;
+        naming->hidden = memory_resized(naming->hidden, naming->hidden_room, sizeof(*naming->hidden));
+    }
+    for (size_t position = stack->depth; position-- > 0;)
+        if (python_level(naming, stack, position))
+            innermost = position;
+    naming->has_python = innermost < stack->depth;
+    for (size_t position = stack->depth; position-- > 0;) {
+        const struct level *level = python_level(naming, stack, position);
+        if (level)
+            caller_is_ours = level->is_ours;
+        naming->hidden[position] = caller_is_ours || (!level && position > innermost);
+        if (is_mark(naming, stack, position))
+            naming->hidden[position] = false;
+        shown += !naming->hidden[position];
+    }
+    if (!shown)
+        memset(naming->hidden, 0, stack->depth * sizeof(*naming->hidden));
+}
+
+/* --- the place to look at ----------------------------------------------------------------------------------------------------- */
+
+static const struct level *level_at(const struct naming *naming, size_t i)
+{
+    return &naming->levels[naming->whole[i]];
+}
+
+/* Code that was made of a text ("<string>") is the place only where there is no file of the user's. */
+static size_t user_place(struct naming *naming)
+{
+    size_t place;
+
+    for (size_t i = 0; i < naming->whole_count; i++)
+        if (level_at(naming, i)->has_no_file && naming->owners[i] == CODE_USER)
+            naming->owners[i] = CODE_THIRD_PARTY;
+    place = place_found(naming->owners, naming->whole_count);
+    if (naming->owners[place] == CODE_USER)
+        return place;
+    for (size_t i = 0; i < naming->whole_count; i++)
+        naming->owners[i] = level_at(naming, i)->owner;
+    return place_found(naming->owners, naming->whole_count);
+}
+
+static size_t python_place(const struct naming *naming, enum code_owner owner)
+{
+    for (size_t i = 0; i < naming->whole_count; i++)
+        if (level_at(naming, i)->language == CODE_PYTHON && level_at(naming, i)->owner == owner)
+            return i;
+    return SIZE_MAX;
+}
+
+/* Where no frame is the user's, a Python frame tells more than the extension module below it. */
+static size_t where_found(struct naming *naming)
+{
+    size_t place = user_place(naming);
+
+    if (!naming->has_python || level_at(naming, place)->owner == CODE_USER)
+        return place;
+    if (python_place(naming, CODE_THIRD_PARTY) != SIZE_MAX)
+        return python_place(naming, CODE_THIRD_PARTY);
+    return python_place(naming, CODE_SYSTEM) != SIZE_MAX ? python_place(naming, CODE_SYSTEM) : place;
+}
+
+/* A comprehension's function is the one that it stands in, as it is from Python 3.12 on. */
+static const char *function_of(const struct naming *naming, size_t place)
+{
+    size_t outer = place;
+
+    while (level_at(naming, outer)->is_comprehension && outer + 1 < naming->whole_count &&
+           level_at(naming, outer + 1)->language == CODE_PYTHON)
+        outer++;
+    return level_at(naming, outer)->function;
 }
 
 /* --- stacks ------------------------------------------------------------------------------------------------------------------ */
@@ -267,16 +415,17 @@ static void stack_gathered(struct naming *naming, struct stack stack)
     naming->whole_count = 0;
     for (size_t position = 0; position < stack.depth; position++) {
         const struct named_frame *named = &naming->frames[stack.frames[position] - 1];
-        for (size_t i = 0; i < named->count; i++)
+        for (size_t i = 0; i < named->count && !naming->hidden[position]; i++)
             whole_extended(naming, named->first + i);
     }
 }
 
-static bool is_truncated(const struct naming *naming, struct stack stack)
+static bool is_truncated(const struct naming *naming, const struct stack *stack)
 {
-    enum trace_frame_type outermost = frame_at(naming->loading->stacks, stack.frames[stack.depth - 1])->type;
-
-    return outermost == FRAME_TRUNCATED || outermost == FRAME_OTHER;
+    for (size_t position = stack->depth; position-- > 0;)
+        if (is_mark(naming, stack, position))
+            return true;
+    return false;
 }
 
 static void stack_written(struct naming *naming, size_t id)
@@ -284,20 +433,20 @@ static void stack_written(struct naming *naming, size_t id)
     struct stack stack = stack_at(naming->loading->stacks, id);
     const struct level *where;
     char fingerprint[17];
-    uint64_t hash;
+    size_t place;
 
+    hidden_found(naming, &stack);
     stack_gathered(naming, stack);
-    where = &naming->levels[naming->whole[place_found(naming->owners, naming->whole_count)]];
-    if (!stack_hashed(naming, false, &hash))
-        stack_hashed(naming, true, &hash);
-    snprintf(fingerprint, sizeof(fingerprint), "%016llx", (unsigned long long)hash);
-    INSERTED(&naming->stack, integer((int64_t)id), integer((int64_t)stack.depth), integer(is_truncated(naming, stack)),
-             integer(0), text(where->function), text(where->file), reference(where->line), text(where->module),
-             text(where->language == CODE_PYTHON ? "python" : "c"), text(code_owner_name(where->owner)),
-             text(fingerprint));
+    place = where_found(naming);
+    where = level_at(naming, place);
+    snprintf(fingerprint, sizeof(fingerprint), "%016llx", (unsigned long long)stack_hashed(naming));
+    INSERTED(&naming->stack, integer((int64_t)id), integer((int64_t)stack.depth), integer(is_truncated(naming, &stack)),
+             integer(stack.approximate), text(function_of(naming, place)), text(where->file), reference(where->line),
+             text(where->module), text(where->language == CODE_PYTHON ? "python" : "c"),
+             text(code_owner_name(where->owner)), text(fingerprint));
     for (size_t position = 0; position < stack.depth; position++)
         INSERTED(&naming->stack_frame, integer((int64_t)id), integer((int64_t)position),
-                 integer(stack.frames[position]), integer(0));
+                 integer(stack.frames[position]), integer(naming->hidden[position]));
 }
 
 bool names_loaded(struct loading *loading)
@@ -323,6 +472,7 @@ bool names_loaded(struct loading *loading)
 
     if (!naming.symbols)
         memory_exhausted();
+    naming.places = python_places_known(loading->stacks);
     modules_written(&naming);
     frames_written(&naming);
     for (size_t id = 1; id <= stack_count(loading->stacks); id++)
@@ -336,6 +486,8 @@ bool names_loaded(struct loading *loading)
     free(naming.frames);
     free(naming.whole);
     free(naming.owners);
+    free(naming.hidden);
+    python_places_freed(naming.places);
     symbols_closed(naming.symbols);
     return written;
 }

@@ -79,19 +79,42 @@ static bool is_python_interpreter(const char *module_path)
     return begins_with(base, "python") && base[6 + strspn(base + 6, "0123456789.d")] == '\0';
 }
 
-/* …/lib/python3.11/…: what lies there and in no site-packages is Python's own. */
-static bool is_python_library(const char *path)
+/* Do the `length` first bytes of `path` end so? */
+static bool stops_with(const char *path, size_t length, const char *end)
+{
+    size_t size = strlen(end);
+    return length >= size && memcmp(path + length - size, end, size) == 0;
+}
+
+/* Also "python3t" of a free-threaded build, and python311.zip, which may hold the whole library. */
+static bool is_versioned(const char *version)
+{
+    size_t length = strspn(version, "0123456789.t");
+    if (!isdigit((unsigned char)version[0]))
+        return false;
+    return version[length] == '/' || (version[length - 1] == '.' && begins_with(version + length, "zip/"));
+}
+
+/* Where /lib/python3.11/ begins in a path, NULL: nowhere. What lies there and in no site-packages is Python's own. */
+static const char *python_library(const char *path)
 {
     static const char marker[] = "/python";
     for (const char *found = path; (found = strstr(found, marker)); found++) {
-        const char *version = found + sizeof marker - 1;
-        size_t length = strspn(version, "0123456789.");
-        bool below_lib = (found - path >= 4 && memcmp(found - 4, "/lib", 4) == 0) ||
-                         (found - path >= 6 && memcmp(found - 6, "/lib64", 6) == 0);
-        if (below_lib && length > 0 && isdigit((unsigned char)version[0]) && version[length] == '/')
-            return true;
+        size_t length = (size_t)(found - path);
+        if (!is_versioned(found + sizeof marker - 1))
+            continue;
+        if (stops_with(path, length, "/lib"))
+            return found - 4;
+        if (stops_with(path, length, "/lib64"))
+            return found - 6;
     }
-    return false;
+    return NULL;
+}
+
+size_t python_prefix(const char *path)
+{
+    const char *library = python_library(path);
+    return library ? (size_t)(library - path) : 0;
 }
 
 /* `path` without `directory` and the slash between them, NULL if it is not below it. */
@@ -121,7 +144,7 @@ static enum verdict marked(const char *path)
     for (size_t i = 0; i < COUNT(package_directories); i++)
         if (strstr(path, package_directories[i]))
             return SAID_THIRD_PARTY;
-    return is_python_library(path) ? SAID_SYSTEM : NOT_SAID;
+    return python_library(path) ? SAID_SYSTEM : NOT_SAID;
 }
 
 /* What the user's own lists say of a path. */
@@ -173,6 +196,8 @@ static enum verdict module_said(const char *path)
 
 static enum verdict python_said(const char *path)
 {
+    if (strstr(path, ADAPTER_DIRECTORY))
+        return SAID_DRIVER;
     if (begins_with(path, "<frozen "))
         return SAID_SYSTEM;
     enum verdict said = marked(path);

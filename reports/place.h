@@ -32,6 +32,12 @@ struct code_rules {
 /* module_path: of a native frame; NULL or "" if unknown. source_file: NULL or "" if unknown. `rules` may be NULL. */
 enum code_owner code_owner_of(const struct code_rules *rules, const char *module_path, const char *source_file,
                               enum code_language language);
+/* Anywhere in a path: our own adapter for Python. */
+#define ADAPTER_DIRECTORY "/python/_unclosed/"
+
+/* Length of what stands before /lib/python3.11/ (or lib64) in a path: "/usr", "/srv/venv"; 0: that is not in it. */
+size_t python_prefix(const char *path);
+
 const char *code_owner_name(enum code_owner owner); /* "user" "third-party" "system" "driver" */
 
 /*

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "stacks.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,9 +9,12 @@
 
 /* All stacks together have at most this many frames before deep ones are cut: only a hostile trace comes near. */
 enum { FRAMES_PLENTY = 4000000, DEPTH_WHEN_PLENTY = 64 };
+/* … and line tables this many bytes. */
+enum { LINE_TABLES_PLENTY = 64 << 20 };
 
 struct span_of_frames {
     size_t first, depth; /* in stacks->path */
+    bool approximate;
 };
 
 struct stacks {
@@ -22,6 +26,7 @@ struct stacks {
     struct span_of_frames *spans;
     uint32_t *path; /* the frames of all stacks, one after the other */
     size_t module_count, code_count, frame_count, stack_count, path_size, path_room;
+    size_t line_tables_size;
 };
 
 struct stacks *stacks_opened(void)
@@ -131,14 +136,36 @@ static uint32_t code_interned(struct stacks *stacks, const struct code *code)
     return (uint32_t)stacks->code_count;
 }
 
+/* A script that was started as `python app.py` has that as its file: relative to where the process was. */
+static const char *file_kept(struct stacks *stacks, struct trace *trace, const char *file)
+{
+    const char *directory = trace_text(trace, trace->process.directory);
+    const char *kept;
+    char *whole;
+
+    if (!file || !*file || *file == '/' || *file == '<' || !directory || *directory != '/')
+        return text_kept(stacks, file);
+    while (file[0] == '.' && file[1] == '/')
+        file += 2;
+    if (asprintf(&whole, "%s%s%s", directory, directory[1] ? "/" : "", file) < 0)
+        memory_exhausted();
+    kept = text_kept(stacks, whole);
+    free(whole);
+    return kept;
+}
+
 static void line_table_kept(struct stacks *stacks, struct trace *trace, uint32_t string, struct code *code)
 {
     size_t size = 0;
     const unsigned char *bytes = trace_bytes(trace, string, &size);
-    struct pool_entry *entry = bytes ? pool_entry(stacks->pool, bytes, size) : NULL;
+    struct pool_entry *entry;
 
-    if (!entry)
+    if (!bytes || stacks->line_tables_size > LINE_TABLES_PLENTY)
         return;
+    entry = pool_entry(stacks->pool, bytes, size);
+    if (!entry)
+        memory_exhausted();
+    stacks->line_tables_size += size;
     code->line_table = (const unsigned char *)entry->key;
     code->line_table_size = size;
 }
@@ -153,7 +180,7 @@ static uint32_t code_numbered(struct stacks *stacks, struct renumbering *renumbe
     if (id)
         return id;
     trace_record(trace, TABLE_CODE, number, &record);
-    code.file = text_kept(stacks, trace_text(trace, record.file));
+    code.file = file_kept(stacks, trace, trace_text(trace, record.file));
     code.function = trace_text(trace, record.qualified_name);
     code.function = text_kept(stacks, code.function ? code.function : trace_text(trace, record.name));
     code.first_line = record.first_line;
@@ -169,12 +196,13 @@ static uint32_t code_numbered(struct stacks *stacks, struct renumbering *renumbe
 static bool is_same_frame(const struct frame *one, const struct frame *other)
 {
     return one->type == other->type && one->owner == other->owner && one->offset == other->offset &&
-           one->entry == other->entry;
+           one->entry == other->entry && one->eval == other->eval;
 }
 
 static uint32_t frame_interned(struct stacks *stacks, const struct frame *frame)
 {
-    uint64_t key = mixed(frame->offset, (uint64_t)frame->owner << 8 | (uint64_t)frame->type << 1 | frame->entry);
+    uint64_t key = mixed(frame->offset, (uint64_t)frame->owner << 8 | (uint64_t)frame->type << 2 |
+                                            (unsigned)frame->eval << 1 | frame->entry);
     uint64_t id;
 
     for (; (id = map_value(&stacks->frame_ids, key)); key++)
@@ -197,10 +225,11 @@ static struct frame frame_read(struct stacks *stacks, struct renumbering *renumb
     case FRAME_NATIVE:
     case FRAME_NATIVE_EXACT:
         return (struct frame){(enum trace_frame_type)record.type,
-                              module_numbered(stacks, renumbering, trace, record.module), record.offset, false};
+                              module_numbered(stacks, renumbering, trace, record.module), record.offset, false,
+                              record.flags & FRAME_EVAL};
     case FRAME_PYTHON:
         return (struct frame){FRAME_PYTHON, code_numbered(stacks, renumbering, trace, record.module), record.offset,
-                              record.flags & 1};
+                              record.flags & FRAME_ENTRY, false};
     case FRAME_UNKNOWN:
         return (struct frame){.type = FRAME_UNKNOWN, .offset = record.offset};
     case FRAME_TRUNCATED:
@@ -242,9 +271,10 @@ static void mark_added(struct stacks *stacks, size_t at, enum trace_frame_type t
     path_extended(stacks, at, frame_interned(stacks, &(struct frame){.type = type}));
 }
 
-/* Writes a stack's frames behind those of the stacks that are there; returns its depth. Parents have smaller numbers,
- * so that the walk ends whatever the trace says. */
-static size_t path_read(struct stacks *stacks, struct renumbering *renumbering, struct trace *trace, uint32_t number)
+/* Writes a stack's frames to stacks->path from `at` on; returns its depth. Parents have smaller numbers, so that the walk
+ * ends whatever the trace says. */
+static size_t path_read(struct stacks *stacks, struct renumbering *renumbering, struct trace *trace, uint32_t number,
+                        size_t at)
 {
     size_t limit = stacks->path_size > FRAMES_PLENTY ? DEPTH_WHEN_PLENTY : TRACE_DEPTH_MAX, depth = 0;
     struct trace_stack node;
@@ -252,17 +282,114 @@ static size_t path_read(struct stacks *stacks, struct renumbering *renumbering, 
     while (number && depth < limit) {
         if (!trace_record(trace, TABLE_STACK, number, &node) || node.parent >= number)
             break;
-        path_extended(stacks, stacks->path_size + depth, frame_numbered(stacks, renumbering, trace, node.frame));
+        path_extended(stacks, at + depth, frame_numbered(stacks, renumbering, trace, node.frame));
         depth++;
         number = node.parent;
     }
     if (!number)
         return depth;
-    mark_added(stacks, stacks->path_size + depth, depth ? FRAME_TRUNCATED : FRAME_OTHER);
+    mark_added(stacks, at + depth, depth ? FRAME_TRUNCATED : FRAME_OTHER);
     return depth + 1;
 }
 
-static int64_t path_interned(struct stacks *stacks, size_t depth)
+/* --- mixed stacks ------------------------------------------------------------------------------------------------------------- */
+
+/* Two lists of frames in stacks->path, and where their merger goes: behind them. */
+struct merger {
+    struct stacks *stacks;
+    size_t native, native_end, python, python_end, merged;
+    bool fits; /* so far each call of the loop had its frames */
+};
+
+static const struct frame *frame_there(const struct merger *merger, size_t at)
+{
+    return &merger->stacks->frames[merger->stacks->path[at] - 1];
+}
+
+static void frame_moved(struct merger *merger, size_t at)
+{
+    path_extended(merger->stacks, merger->merged++, merger->stacks->path[at]);
+}
+
+/* The Python frames that one call of the interpreter's loop runs. */
+static void eval_merged(struct merger *merger)
+{
+    bool is_entry = false;
+
+    while (merger->python < merger->python_end && !is_entry) {
+        is_entry = frame_there(merger, merger->python)->entry;
+        frame_moved(merger, merger->python++);
+    }
+}
+
+static void native_merged(struct merger *merger)
+{
+    const struct frame *frame = frame_there(merger, merger->native);
+    bool is_cut = frame->type == FRAME_TRUNCATED && merger->native + 1 == merger->native_end;
+
+    /* The mark of a cut goes where the Python part is whole: what is missing then is nothing but the interpreter. */
+    while (is_cut && merger->python < merger->python_end)
+        eval_merged(merger);
+    if (is_cut) {
+        merger->native++;
+        return;
+    }
+    if (frame->eval && merger->python < merger->python_end) {
+        eval_merged(merger);
+    } else {
+        merger->fits &= !frame->eval;
+        frame_moved(merger, merger->native);
+    }
+    merger->native++;
+}
+
+/* Writes the merged frames where path_read would have, and returns how many they are. */
+static size_t parts_merged(struct stacks *stacks, size_t native_depth, size_t python_depth, bool *fits)
+{
+    size_t native = stacks->path_size, python = native + native_depth, end = python + python_depth;
+    struct merger merger = {.stacks = stacks,
+                            .native = native,
+                            .native_end = python,
+                            .python = python,
+                            .python_end = end,
+                            .merged = end,
+                            .fits = true};
+
+    while (merger.native < merger.native_end)
+        native_merged(&merger);
+    merger.fits &= merger.python == end || !native_depth;
+    while (merger.python < end)
+        frame_moved(&merger, merger.python++);
+    *fits = merger.fits;
+    memmove(stacks->path + native, stacks->path + end, (merger.merged - end) * sizeof(*stacks->path));
+    return merger.merged - end;
+}
+
+static bool is_mixed(struct trace *trace, uint32_t number, struct trace_stack *node, struct trace_frame *frame)
+{
+    return trace_record(trace, TABLE_STACK, number, node) && trace_record(trace, TABLE_FRAME, node->frame, frame) &&
+           frame->type == FRAME_MIXED && node->parent < number && frame->offset && frame->offset < number;
+}
+
+/* As path_read, behind the stacks that are there. */
+static size_t whole_read(struct stacks *stacks, struct renumbering *renumbering, struct trace *trace, uint32_t number,
+                         bool *approximate)
+{
+    struct trace_stack node;
+    struct trace_frame mixed_frame;
+    size_t native, python;
+    bool fits;
+
+    if (!is_mixed(trace, number, &node, &mixed_frame))
+        return path_read(stacks, renumbering, trace, number, stacks->path_size);
+    native = node.parent ? path_read(stacks, renumbering, trace, node.parent, stacks->path_size) : 0;
+    python = path_read(stacks, renumbering, trace, (uint32_t)mixed_frame.offset, stacks->path_size + native);
+    python = parts_merged(stacks, native, python, &fits);
+    *approximate = !fits || mixed_frame.flags & MIXED_APPROXIMATE;
+    return python;
+}
+
+static int64_t path_interned(struct stacks *stacks, size_t depth, bool approximate)
 {
     const uint32_t *path = stacks->path + stacks->path_size;
     uint64_t key = MAP_SEED, id;
@@ -270,12 +397,14 @@ static int64_t path_interned(struct stacks *stacks, size_t depth)
     for (size_t i = 0; i < depth; i++)
         key = mixed(key, path[i]);
     for (; (id = map_value(&stacks->stack_ids, key)); key++) {
-        const struct span_of_frames *span = &stacks->spans[id - 1];
-        if (span->depth == depth && memcmp(stacks->path + span->first, path, depth * sizeof(*path)) == 0)
+        struct span_of_frames *span = &stacks->spans[id - 1];
+        if (span->depth == depth && memcmp(stacks->path + span->first, path, depth * sizeof(*path)) == 0) {
+            span->approximate |= approximate;
             return (int64_t)id;
+        }
     }
     ROOM_FOR_ONE(stacks->spans, stacks->stack_count);
-    stacks->spans[stacks->stack_count++] = (struct span_of_frames){stacks->path_size, depth};
+    stacks->spans[stacks->stack_count++] = (struct span_of_frames){stacks->path_size, depth, approximate};
     stacks->path_size += depth;
     map_set(&stacks->stack_ids, key, stacks->stack_count);
     return (int64_t)stacks->stack_count;
@@ -284,10 +413,13 @@ static int64_t path_interned(struct stacks *stacks, size_t depth)
 int64_t stack_numbered(struct stacks *stacks, struct renumbering *renumbering, struct trace *trace, uint32_t stack)
 {
     int64_t id = (int64_t)map_value(&renumbering->stacks, stack);
+    bool approximate = false;
+    size_t depth;
 
     if (id || stack == STACK_NONE)
         return id;
-    id = path_interned(stacks, path_read(stacks, renumbering, trace, stack));
+    depth = whole_read(stacks, renumbering, trace, stack, &approximate);
+    id = path_interned(stacks, depth, approximate);
     map_set(&renumbering->stacks, stack, (uint64_t)id);
     return id;
 }
@@ -297,6 +429,11 @@ int64_t stack_numbered(struct stacks *stacks, struct renumbering *renumbering, s
 size_t module_count(const struct stacks *stacks)
 {
     return stacks->module_count;
+}
+
+size_t code_count(const struct stacks *stacks)
+{
+    return stacks->code_count;
 }
 
 size_t frame_count(const struct stacks *stacks)
@@ -328,5 +465,5 @@ struct stack stack_at(const struct stacks *stacks, size_t id)
 {
     const struct span_of_frames *span = &stacks->spans[id - 1];
 
-    return (struct stack){stacks->path + span->first, span->depth};
+    return (struct stack){stacks->path + span->first, span->depth, span->approximate};
 }

@@ -5,6 +5,13 @@
  *     process A, stack 17 = frames 3 < 9 < 12     ─┐
  *     process B, stack 40 = frames 8 < 2 < 31     ─┴─>  stack 5 = frames 1 < 2 < 3 of the database
  *
+ * A stack of a Python program (FRAME_MIXED) is recorded in two parts, which are merged here: a native frame in the
+ * interpreter's loop gives way to the Python frames that this call of it runs.
+ *
+ *     native   sqlite3_open < connect < EVAL < vectorcall < EVAL < main        EVAL: FRAME_EVAL
+ *     Python   orders < handler (entry) < serve < <module> (entry)
+ *     merged   sqlite3_open < connect < orders < handler < vectorcall < serve < <module> < main
+ *
  * A module is the same if path and build-id are; a frame if module and offset are; a Python frame if file, function,
  * first line and instruction are. Ids count from 1 and are the ids of the database.
  */
@@ -26,7 +33,8 @@ struct module {
 };
 
 struct code {                    /* a Python code object */
-    const char *file, *function; /* function: the qualified name where there is one; never NULL */
+    const char *file;     /* absolute where the process's directory is known, "<string>" and the like; "": not known */
+    const char *function; /* the qualified name where there is one; never NULL */
     uint32_t first_line;
     uint32_t python_version;
     const unsigned char *line_table; /* as the interpreter keeps it; NULL: none */
@@ -37,12 +45,14 @@ struct frame {
     enum trace_frame_type type;
     uint32_t owner; /* native: module id; Python: code id */
     uint64_t offset;
-    bool entry;
+    bool entry; /* Python: FRAME_ENTRY */
+    bool eval;  /* native: FRAME_EVAL */
 };
 
 struct stack {
     const uint32_t *frames; /* ids, innermost first */
     size_t depth;
+    bool approximate; /* the parts did not fit together (all frames are there), or the shim says so */
 };
 
 struct stacks;
@@ -60,6 +70,7 @@ int64_t stack_numbered(struct stacks *stacks, struct renumbering *renumbering, s
 
 /* Ids are 1 … count. Pointers are good until the next stack_numbered(). */
 size_t module_count(const struct stacks *stacks);
+size_t code_count(const struct stacks *stacks);
 size_t frame_count(const struct stacks *stacks);
 size_t stack_count(const struct stacks *stacks);
 const struct module *module_at(const struct stacks *stacks, size_t id);
