@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "handles.h"
+#include "owners.h"
 
 static uint64_t place_of(enum kind kind, uintptr_t address, uint64_t capacity)
 {
@@ -41,6 +42,8 @@ void closed_remembered(const struct trace_handle *handle, enum trace_ended how, 
         closed->closed_thread = thread.id;
         closed->target = handle->target;
         closed->copy = handle->copy;
+        closed->flags = atomic_load_explicit(&handle->flags, memory_order_relaxed);
+        closed->owner_label = unlikely(handle->owner) ? owner_label(handle->owner, false) : 0;
         closed->last_used = atomic_load_explicit(&handle->last_used, memory_order_relaxed);
         atomic_store_explicit(&closed->state, RECORD_READY, memory_order_release);
         atomic_store_explicit(slot, number + 1, memory_order_release);

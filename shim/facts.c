@@ -23,6 +23,7 @@ static uint32_t fact_added(const void *key_)
                sizeof(*fact) - sizeof(fact->ready));
         fact->first = time_now();
         fact->thread = thread_id(fact->first);
+        owner_gained(fact->owner); /* for good: it tells of it */
         atomic_store_explicit(&fact->ready, 1, memory_order_release);
     }
     return number;

@@ -106,7 +106,7 @@ static void open_failure_noted(enum kind kind, uint32_t site, uint32_t stack, ui
 
 /* Every field but `state` and `next`, one by one: it costs less than clearing them all first. */
 static inline void handle_filled(struct trace_handle *handle, enum kind kind, uintptr_t address, uint32_t site,
-                                 uint32_t target, uint64_t now, const struct opening *opening)
+                                 uint32_t target, uint32_t owner, uint64_t now, const struct opening *opening)
 {
     uint32_t id = thread_id(now);
     handle->kind = (uint16_t)kind;
@@ -124,7 +124,7 @@ static inline void handle_filled(struct trace_handle *handle, enum kind kind, ui
     handle->target = target;
     handle->parent = 0;
     handle->parent_generation = 0;
-    atomic_init(&handle->owner, unlikely(thread.owner) ? owner_of_thread() : 0);
+    atomic_init(&handle->owner, owner);
     atomic_init(&handle->details, 0);
     atomic_init(&handle->close_stack, 0);
     atomic_init(&handle->close_result, 0);
@@ -153,12 +153,13 @@ uint32_t handle_opened(enum kind kind, uintptr_t address, uint32_t stack, const 
         closed_forgotten(kind, address);
         return 0;
     }
+    uint32_t owner = unlikely(may_be_owned(kind)) ? owner_taken(kind) : 0;
     locked(&shim.handle_locks[bucket.shard]);
     uint32_t replaced = unlinked(&bucket, kind, address);
     uint32_t slot = slot_allotted(bucket.shard);
     if (slot) {
         struct trace_handle *handle = handle_at(slot);
-        handle_filled(handle, kind, address, site, target, now, opening);
+        handle_filled(handle, kind, address, site, target, owner, now, opening);
         if (opening->parent) /* before anybody can find it, and end it */
             child_added(opening->parent, slot);
         linked(&bucket, slot);
@@ -169,10 +170,9 @@ uint32_t handle_opened(enum kind kind, uintptr_t address, uint32_t stack, const 
         handle_finished(replaced, ENDED_REPLACED);
     if (unlikely(!slot)) {
         closed_forgotten(kind, address);
+        owner_lost(owner);
         return 0;
     }
-    if (unlikely(thread.owner))
-        owner_gained(handle_at(slot)->owner);
     open_counted(site_at(site), kind, now, target);
     return slot;
 }
@@ -287,11 +287,11 @@ void handle_finished(uint32_t slot, enum trace_ended how)
     uint64_t parent_generation = handle->parent_generation;
     if (parent)
         child_removed(slot);
+    closed_remembered(handle, how, now);
     if (handle->owner)
         owner_lost(handle->owner);
     if (handle->details)
         details_dropped(handle);
-    closed_remembered(handle, how, now);
     close_counted(site_at(handle->site), handle->kind, now, now > handle->opened ? now - handle->opened : 0, how);
     slot_freed(slot);
     if (parent && is_zombie(parent) && children_alive(parent) == 0)

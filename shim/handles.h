@@ -105,10 +105,17 @@ HIDDEN void closed_forgotten(enum kind kind, uintptr_t address);
 HIDDEN bool closed_recalled(const struct trace_map *map, enum kind kind, uintptr_t address,
                             struct trace_closed *closed);
 
-/* owners.c */
+/* owners.c. Owners are slots here, 0: nobody. What refers to one holds it (gained), until it lets go (lost). */
 HIDDEN uint32_t owner_of_thread(void);
+HIDDEN uint32_t owner_taken(enum kind kind); /* whose a handle is that this thread opens now, held for it */
 HIDDEN void owner_gained(uint32_t owner);
 HIDDEN void owner_lost(uint32_t owner);
+
+/* Most programs open everything in their first thread. */
+static inline bool may_be_owned(enum kind kind)
+{
+    return thread.owner || (thread.id != (uint32_t)shim.pid && !is_cheap(kind));
+}
 
 /* details.c. What is stored of a value: the string without passwords, of DETAIL_LAST_SQL the statement without literals. */
 #define DETAIL_LAST_SQL "last_sql"     /* the statement that a handle ran last */

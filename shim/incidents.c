@@ -22,7 +22,7 @@ static bool holder_noted(uint32_t slot)
     holder->thread = handle->thread;
     if (owner) {
         const struct trace_owner *who = record_of(TABLE_OWNER, owner);
-        holder->owner_label = who->label;
+        holder->owner_label = owner_label(owner, true);
         holder->owner_ended = atomic_load(&who->ended);
     }
     if (transaction)
@@ -66,6 +66,7 @@ void incident_noted(const char *rule, enum kind kind, const char *target, const 
     incident->stack = stack;
     incident->thread = thread_id(now);
     incident->owner = owner_of_thread();
+    owner_gained(incident->owner); /* for good: it tells of it */
     incident->target = target_interned(target);
     incident->text = target_interned(text);
     incident->first_holder = (uint32_t)atomic_load(&shim.trace.header->tables[TABLE_HOLDER].used);

@@ -6,9 +6,15 @@
 #include "shim.h"
 
 HIDDEN uint64_t owner_began(enum trace_owner_kind kind, const char *label, uint64_t parent); /* 0: table full */
-HIDDEN void owner_ended(uint64_t id, const char *reason);
+HIDDEN void owner_ended(uint64_t id, const char *reason);                                    /* the first time counts */
 HIDDEN void owner_labelled(uint64_t id, const char *label);
 HIDDEN void owner_changed(uint32_t handle, uint64_t id);
+
+/* What an owner (slot; 0: nobody) is called: a task of a request as the request, "GET /orders". A string, 0: nothing. */
+HIDDEN uint32_t owner_label(uint32_t owner, bool of_threads);
+
+/* thread_owners.c: this thread becomes an owner, until it ends, unless it is the first one. Sets thread.own_owner. */
+HIDDEN void thread_owner_began(void);
 
 /* Records an incident and who holds every open handle of `kind` now. */
 HIDDEN void incident_noted(const char *rule, enum kind kind, const char *target, const char *text, uint64_t waited,

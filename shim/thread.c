@@ -39,6 +39,8 @@ void thread_refreshed(void)
             thread.id = (uint32_t)raw_syscall0(SYS_gettid);
         raw_syscall5(SYS_prctl, PR_GET_NAME, (long)thread.name, 0, 0, 0);
     }
+    if (thread.epoch != shim.epoch)
+        thread.own_owner = 0;
     thread.epoch = shim.epoch;
     thread.named_at = time_now();
 }

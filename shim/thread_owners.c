@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Threads as owners. When one ends is told by the destructor of a thread-specific key, the only way that changes nothing
+ * for the program:
+ *   - a wrapped pthread_create would be one more frame on every stack, and needs memory for its argument;
+ *     __cxa_thread_atexit_impl allocates, and aborts the program when it cannot;
+ *   - the key is made when it is first needed, so who opens nothing in threads never sees one less; if its number is 32 or
+ *     more, where storing a value would allocate, it is given back, and threads are no owners in that program;
+ *   - other destructors may still close handles: ours asks to be called again until the last round;
+ *   - a thread that the end of the program takes along (exit() has begun, or Python's finalization, which stops daemon
+ *     threads) has not left anything behind;
+ *   - in a forked child the only thread is the first one, and no owner; nothing of the parent's trace is touched.
+ * Weak: without libpthread (before glibc 2.34) there are no threads.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+
+#include "owners.h"
+
+#pragma weak pthread_key_create
+#pragma weak pthread_key_delete
+#pragma weak pthread_setspecific
+
+enum { KEYS_WITHOUT_ALLOCATION = 32 };
+enum key_state { KEY_NONE, KEY_BEING_MADE, KEY_MADE, KEY_UNUSABLE };
+static _Atomic uint32_t key_state;
+static pthread_key_t key;
+
+static bool is_being_taken_along(void)
+{
+    const struct trace_process *process = record_of(TABLE_PROCESS, 0);
+    return atomic_load(&process->exit_began) != 0;
+}
+
+static void thread_ends(void *round)
+{
+    int error = errno;
+    uintptr_t number = (uintptr_t)round;
+    if (number < PTHREAD_DESTRUCTOR_ITERATIONS) {
+        pthread_setspecific(key, (void *)(number + 1));
+    } else if (atomic_load(shim.life) == LIFE_ON && thread.epoch == shim.epoch && guard_entered()) {
+        uint64_t owner = thread.own_owner;
+        thread.own_owner = 0;
+        thread.has_ended = true;
+        if (owner && !is_being_taken_along())
+            owner_ended(owner, "thread ended");
+        guard_left();
+    }
+    errno = error;
+}
+
+static bool key_is_made(void)
+{
+    uint32_t state = KEY_NONE;
+    if (atomic_compare_exchange_strong(&key_state, &state, KEY_BEING_MADE)) {
+        state = KEY_UNUSABLE;
+        if (pthread_key_create && pthread_key_create(&key, thread_ends) == 0) {
+            if (key < KEYS_WITHOUT_ALLOCATION)
+                state = KEY_MADE;
+            else
+                pthread_key_delete(key);
+        }
+        atomic_store(&key_state, state);
+    }
+    return state == KEY_MADE;
+}
+
+void thread_owner_began(void)
+{
+    uint32_t id = thread_id(time_now_coarse());
+    if (!id || id == (uint32_t)shim.pid || thread.has_ended || !key_is_made() || pthread_setspecific(key, (void *)1))
+        return;
+    thread.own_owner = owner_began(OWNER_THREAD, thread.name, 0);
+}
