@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is known of SQLAlchemy's objects, and how each of them began and ended.
+
+Nothing here keeps an object of the program alive: it is known by its address and by a weak reference. The callback of
+such a reference is a method of a deque, so no code of ours runs where an object dies (no lost KeyboardInterrupt, nothing
+resurrected); who died is told at the next call of ours, which for a connection that goes back to its pool is the same
+moment. `told_who_died` must come before anything is opened, because an address may be in use again.
+
+A handle's address: of an engine, of a session, and for a checkout that of the pool's proxy (_ConnectionFairy), since the
+record is shared by several checkouts in a StaticPool.
+"""
+
+import os
+import sys
+from collections import deque
+from weakref import ref
+
+from . import _native, context, drivers
+
+ENGINE = _native.kind("sqlalchemy.engine")
+SESSION = _native.kind("sqlalchemy.session")
+CHECKOUT = _native.kind("sqlalchemy.checkout")
+
+OPEN = _native.TRANSACTION
+WROTE = _native.TRANSACTION_WROTE
+FAILED = _native.TRANSACTION_FAILED
+
+opened, closed, parent, transaction = _native.opened, _native.closed, _native.parent, _native.transaction
+detail, owned_by = _native.detail, _native.owned_by
+is_finalizing = sys.is_finalizing
+
+engines = {}  # address -> EngineWatch
+pools = {}  # address -> PoolWatch
+records = {}  # address -> RecordWatch
+checkouts = {}  # address -> CheckoutWatch
+sessions = {}  # address -> SessionWatch
+
+graveyard = deque()
+buried = graveyard.append
+
+
+def told_who_died():
+    while graveyard:
+        try:
+            watch = graveyard.popleft()
+        except IndexError:  # another thread was faster
+            return
+        watch.died()
+
+
+def end_of(how):
+    return _native.FINALIZATION if is_finalizing() else how
+
+
+# --- engines and pools ------------------------------------------------------------------------------------------------
+
+
+class EngineWatch(ref):
+    __slots__ = ("address", "is_open")
+
+    def died(self):
+        if engines.get(self.address) is self:
+            del engines[self.address]
+        if self.is_open:
+            engine_closed(self, end_of(_native.GC))
+
+
+class PoolWatch(ref):
+    """`out`: its open checkouts. `places`: who has one (see context.place), for pools that can run dry."""
+
+    __slots__ = ("address", "engine", "out", "peak", "places")
+
+    def died(self):
+        if pools.get(self.address) is self:
+            del pools[self.address]
+
+
+def engine_watched(engine):
+    told_who_died()
+    watch = engines[id(engine)] = EngineWatch(engine, buried)
+    watch.address = id(engine)
+    watch.is_open = False
+    pool_watched(engine.pool, watch)
+    return watch
+
+
+def pool_watched(pool, engine):
+    watch = pools[id(pool)] = PoolWatch(pool, buried)
+    watch.address = id(pool)
+    watch.engine = engine
+    watch.out = {}
+    watch.peak = 0
+    watch.places = {} if is_bounded(pool) else None
+    return watch
+
+
+def is_bounded(pool):
+    return getattr(pool, "_max_overflow", -1) >= 0 and getattr(getattr(pool, "_pool", None), "maxsize", 0) > 0
+
+
+def engine_opened(watch, pool):
+    """The engine begins to be of use: it was made, or is used again after dispose() or a fork."""
+    engine = watch()
+    if engine is None:
+        return
+    watch.is_open = True
+    opened(ENGINE, watch.address, context.frame())
+    owner = context.owner()
+    if owner:
+        owned_by(ENGINE, watch.address, owner)
+    url = engine.url
+    _native.target(ENGINE, watch.address, url.render_as_string(hide_password=True))
+    for key, value in pool_described(pool):
+        detail(ENGINE, watch.address, key, value)
+
+
+def pool_described(pool):
+    yield "pool", type(pool).__name__
+    if is_bounded(pool) or hasattr(pool, "_max_overflow"):
+        yield "pool_size", str(pool.size())
+        yield "max_overflow", str(pool._max_overflow)
+        yield "pool_timeout", f"{pool._timeout} s"
+    if pool._recycle > -1:
+        yield "pool_recycle", f"{pool._recycle} s"
+    if pool._pre_ping:
+        yield "pool_pre_ping", "yes"
+
+
+def engine_closed(watch, how):
+    """What belongs to it lives on by itself: it ends when it ends."""
+    watch.is_open = False
+    for pool in list(pools.values()):
+        if pool.engine is watch:
+            for checkout in list(pool.out.values()):
+                if checkout.session is None:
+                    parent(CHECKOUT, checkout.address, ENGINE, None)
+    for session in list(sessions.values()):
+        if session.engine is watch:
+            session.engine = None
+            parent(SESSION, session.address, ENGINE, None)
+    for record in list(records.values()):
+        if record.native and record.pool.engine is watch and record.pool.out.get(record.checkout) is None:
+            parent(record.native[0], record.native[1], ENGINE, None)
+    closed(ENGINE, watch.address, how, context.frame())
+
+
+# --- checkouts --------------------------------------------------------------------------------------------------------
+
+
+class RecordWatch(ref):
+    """A pool's place for a connection. `native`: kind and handle of the client library's connection, if it has one."""
+
+    __slots__ = ("address", "checkout", "native", "pool", "since")
+
+    def died(self):
+        if records.get(self.address) is self:
+            del records[self.address]
+
+
+class CheckoutWatch(ref):
+    """`state`: of its own transaction, when no session has one with it. `sql`: hash of the last statement."""
+
+    __slots__ = ("address", "native", "place", "pool", "session", "sql", "state", "unwinding")
+
+    def died(self):
+        session = self.session
+        if checkouts.get(self.address) is not self:
+            return
+        if session is None:
+            checkout_ended(self, end_of(_native.GC))
+            return
+        session.is_lost = True
+        checkout_ended(self, end_of(_native.OWNER_GONE))
+
+
+def record_watched(record, pool):
+    watch = records[id(record)] = RecordWatch(record, buried)
+    watch.address = id(record)
+    watch.checkout = 0
+    watch.pool = pool
+    watch.since = record.starttime
+    connection = record.dbapi_connection
+    native = drivers.native_handle(connection) or drivers.native_handle(getattr(record, "driver_connection", None))
+    watch.native = (_native.kind(native[0]), native[1]) if native and native[1] else None
+    return watch
+
+
+def checkout_began(pool, fairy, place):
+    address = id(fairy)
+    watch = checkouts[address] = CheckoutWatch(fairy, buried)
+    watch.address = address
+    watch.pool = pool
+    watch.session = None
+    watch.state = 0
+    watch.sql = 0
+    watch.unwinding = False
+    watch.place = place
+    opened(CHECKOUT, address, context.frame())
+    out = pool.out
+    out[address] = watch
+    if len(out) > pool.peak:
+        pool_grew(pool)
+    if place is not None:
+        pool.places.setdefault(place, watch)
+    engine = pool.engine
+    if engine is not None:
+        if not engine.is_open:
+            engine_opened(engine, fairy._pool)
+        parent(CHECKOUT, address, ENGINE, engine.address)
+    owner = context.owner()
+    if owner:
+        owned_by(CHECKOUT, address, owner)
+    record = fairy._connection_record
+    known = records.get(id(record))
+    if known is None or known.since != record.starttime or known() is not record:
+        known = record_watched(record, pool)
+    native = watch.native = known.native
+    if native is not None:
+        known.checkout = address
+        parent(native[0], native[1], CHECKOUT, address)
+
+
+def pool_grew(pool):
+    pool.peak = len(pool.out)
+    if pool.engine is not None and pool.engine.is_open:
+        detail(ENGINE, pool.engine.address, "most_checked_out", str(pool.peak))
+
+
+def checkout_ended(watch, how):
+    """Its connection first, which stays open in the pool: what is left below a handle ends with it."""
+    address = watch.address
+    if checkouts.get(address) is not watch:
+        return
+    del checkouts[address]
+    pool = watch.pool
+    pool.out.pop(address, None)
+    if watch.place is not None and pool.places.get(watch.place) is watch:
+        del pool.places[watch.place]
+    native = watch.native
+    if native is not None:
+        engine = pool.engine
+        parent(native[0], native[1], ENGINE, engine.address if engine is not None and engine.is_open else None)
+    closed(CHECKOUT, address, how, context.frame())
+    session = watch.session
+    if session is not None:
+        given_back(session, watch)
+
+
+def given_back(session, checkout):
+    try:
+        session.held.remove(checkout)
+    except ValueError:  # another thread was faster
+        return
+    if (session.state or session.failed) and not session.held and not session.is_lost:
+        session.state = 0
+        session.failed = False
+        if session.is_open:
+            transaction(SESSION, session.address, 0)
+
+
+# --- sessions ---------------------------------------------------------------------------------------------------------
+
+
+class SessionWatch(ref):
+    """`held`: its checkouts. `is_lost`: it died holding one. `state`: of its transaction. `failed`: nothing goes on before
+    a rollback. `unwinding`: it is being closed because of an exception."""
+
+    __slots__ = ("address", "engine", "failed", "held", "is_lost", "is_open", "owner", "state", "unwinding")
+
+    def died(self):
+        if sessions.get(self.address) is self:
+            del sessions[self.address]
+        if not self.is_open:
+            return
+        for checkout in list(self.held):
+            self.is_lost = True
+            if checkout() is None:
+                checkout_ended(checkout, end_of(_native.OWNER_GONE))
+            else:  # its connection is still in somebody's hands
+                checkout.session = None
+                engine = checkout.pool.engine
+                parent(CHECKOUT, checkout.address, ENGINE, engine.address if engine is not None else None)
+        session_closed(self, end_of(_native.GC) if self.is_lost else _native.EXPLICIT)
+
+
+def session_watched(session):
+    watch = sessions[id(session)] = SessionWatch(session, buried)
+    watch.address = id(session)
+    watch.engine = None
+    watch.failed = False
+    watch.held = []
+    watch.is_lost = False
+    watch.is_open = False
+    watch.owner = 0
+    watch.state = 0
+    watch.unwinding = False
+    return watch
+
+
+def session_opened(watch, frame):
+    watch.is_open = True
+    opened(SESSION, watch.address, frame)
+    owner = watch.owner = context.owner()
+    if owner:
+        owned_by(SESSION, watch.address, owner)
+
+
+def session_closed(watch, how):
+    watch.is_open = False
+    watch.engine = None
+    watch.failed = False
+    watch.state = 0
+    closed(SESSION, watch.address, how, context.frame())
+
+
+def session_described(watch):
+    """What it holds, as details. Loads nothing and asks no database; other threads may be changing it meanwhile."""
+    session = watch()
+    if session is None or not watch.is_open:
+        return
+    identities = session.identity_map
+    new, deleted = len(session._new), len(session._deleted)
+    dirty = max(len(identities._modified) - deleted, 0)
+    detail(SESSION, watch.address, "objects", str(len(identities._dict)))
+    unsaved = ", ".join(f"{n} {what}" for n, what in ((new, "new"), (dirty, "dirty"), (deleted, "deleted")) if n)
+    if unsaved:
+        detail(SESSION, watch.address, "unsaved", unsaved)
+
+
+# --- fork -------------------------------------------------------------------------------------------------------------
+
+
+def parents_forgotten():
+    """In a forked child: what is open is the parent's. Engines are opened again where the child first uses them."""
+    graveyard.clear()
+    checkouts.clear()
+    sessions.clear()
+    records.clear()
+    for engine in engines.values():
+        engine.is_open = False
+    for pool in pools.values():
+        pool.out.clear()
+        pool.peak = 0
+        if pool.places is not None:
+            pool.places.clear()
+
+
+os.register_at_fork(after_in_child=parents_forgotten)
