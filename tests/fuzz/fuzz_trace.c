@@ -41,6 +41,7 @@ static void seeds_written(const char *directory)
     struct trace_builder *running = builder_of_everything();
 
     seed_written(directory, "seed-everything", builder_of_everything());
+    seed_written(directory, "seed-python", builder_of_python());
     seed_written(directory, "seed-many", builder_of_many("/bin/true", 100, 3, 5));
     built_process(running)->end = END_NONE; /* … as it may be, so that records are read twice */
     built_process(running)->pid_namespace = 1;

@@ -183,6 +183,31 @@ uint32_t built_stack(struct trace_builder *made, const uint32_t *frames, size_t 
     return number;
 }
 
+uint32_t built_flagged(struct trace_builder *made, uint32_t frame, uint32_t flags)
+{
+    uint32_t number;
+    struct trace_frame *flagged = built_record(made, TABLE_FRAME, &number);
+
+    *flagged = *(struct trace_frame *)built_at(made, TABLE_FRAME, frame);
+    flagged->flags = flags;
+    return number;
+}
+
+uint32_t built_mixed(struct trace_builder *made, uint32_t python, uint32_t native, uint32_t flags)
+{
+    uint32_t frame_number, number;
+    struct trace_frame *frame = built_record(made, TABLE_FRAME, &frame_number);
+    struct trace_stack *node = built_record(made, TABLE_STACK, &number);
+
+    frame->type = FRAME_MIXED;
+    frame->flags = flags;
+    frame->offset = python;
+    node->frame = frame_number;
+    node->parent = native;
+    node->depth = native ? ((struct trace_stack *)built_at(made, TABLE_STACK, native))->depth + 1 : 1;
+    return number;
+}
+
 uint32_t built_site(struct trace_builder *made, enum kind kind, uint32_t stack)
 {
     uint32_t number;
@@ -469,6 +494,44 @@ struct trace_builder *builder_of_everything(void)
     library_built(made);
     declared_kind_built(made);
     made->header.losses[LOSS_DETAILS] = 2;
+    return made;
+}
+
+static uint32_t built_below(struct trace_builder *made, enum kind kind, uint32_t stack, uint32_t parent)
+{
+    struct trace_handle *handle = built_handle(made, built_site(made, kind, stack));
+
+    handle->parent = handle->parent_generation = parent;
+    handle->flags = HANDLE_IN_TRANSACTION;
+    return (uint32_t)handle->generation;
+}
+
+struct trace_builder *builder_of_python(void)
+{
+    static const unsigned char locations[] = {0xf0, 0x03, 0x02, 0x05, 0x0a, 0xe8, 0x02, 0xd0, 0x00, 0x01};
+    struct trace_builder *made = builder_begun();
+    uint32_t module = built_module(made, "/usr/bin/python3.11"),
+             table = built_bytes(made, locations, sizeof(locations));
+    uint32_t eval = built_flagged(made, built_frame(made, module, 0x1000), FRAME_EVAL);
+    uint32_t native[] = {built_frame(made, module, 0x500), eval, built_frame(made, module, 0x600), eval};
+    uint32_t python[] = {
+        built_python_frame(made, "/srv/app/orders.py", "list_orders", 40),
+        built_flagged(made, built_python_frame(made, "app.py", "<listcomp>", 9), FRAME_ENTRY),
+        built_flagged(made, built_python_frame(made, "<string>", "<module>", 1), FRAME_ENTRY),
+    };
+    uint32_t native_stack = built_stack(made, native, 4), stack, engine, session;
+
+    ((struct trace_code *)built_at(made, TABLE_CODE, 1))->line_table = table;
+    stack = built_mixed(made, built_stack(made, python, 3), native_stack, MIXED_APPROXIMATE);
+    engine = built_below(made, KIND_SQLALCHEMY_ENGINE, built_mixed(made, stack - 1, 0, 0), 0);
+    session = built_below(made, KIND_SQLALCHEMY_SESSION, stack, engine);
+    built_below(made, KIND_SQLITE3_CONNECTION, stack, built_below(made, KIND_SQLALCHEMY_CHECKOUT, stack, session));
+    facts_built(made, 1, stack);
+    incident_built(made, 1, stack);
+    library_built(made);
+    ((struct trace_library *)built_at(made, TABLE_LIBRARY, 1))->is_adapter = 1;
+    built_process(made)->python = PYTHON_PRESENT | PYTHON_FRAMES;
+    built_process(made)->python_version = 0x030b02f0;
     return made;
 }
 

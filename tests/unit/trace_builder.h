@@ -48,7 +48,9 @@ uint32_t built_module(struct trace_builder *made, const char *path);
 uint32_t built_module_of_file(struct trace_builder *made, const char *path); /* with the build-id of that ELF file */
 uint32_t built_frame(struct trace_builder *made, uint32_t module, uint64_t offset);
 uint32_t built_python_frame(struct trace_builder *made, const char *file, const char *function, uint32_t line);
+uint32_t built_flagged(struct trace_builder *made, uint32_t frame, uint32_t flags); /* the same frame, with flags */
 uint32_t built_stack(struct trace_builder *made, const uint32_t *frames, size_t count); /* innermost first */
+uint32_t built_mixed(struct trace_builder *made, uint32_t python, uint32_t native, uint32_t flags); /* of two stacks */
 uint32_t built_site(struct trace_builder *made, enum kind kind, uint32_t stack);
 
 /* An open handle, opened one second after the process began; the site and the header count it. */
@@ -61,6 +63,9 @@ void bytes_written(const char *path, const void *bytes, size_t size);
 
 /* A trace with something in every table. */
 struct trace_builder *builder_of_everything(void);
+
+/* A session, its checkout and connection, an engine and an incident, all at mixed stacks. */
+struct trace_builder *builder_of_python(void);
 
 /* `handles` open connections at `sites` sites, each at a stack of `depth` frames in that ELF file. */
 struct trace_builder *builder_of_many(const char *module_path, uint32_t handles, uint32_t sites, unsigned depth);
