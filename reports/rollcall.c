@@ -40,10 +40,16 @@ struct inspected {
     struct program *program; /* NULL: cannot be read */
 };
 
+enum unseen_part {
+    ALL_UNSEEN,
+    LIBRARY_UNSEEN, /* of an interpreter: only a warning */
+    PYTHON_UNSEEN,  /* what our adapters would have told */
+};
+
 struct unseen { /* processes that one row will speak of */
     char *executable, *reason;
     int32_t pid, parent;
-    bool only_warned;
+    enum unseen_part part;
     size_t count;
     struct identity identity;
 };
@@ -219,7 +225,7 @@ static void ends_filled_in(struct comparison *all)
 /* --- who was not seen --------------------------------------------------------------------------------------------------- */
 
 static void unseen_noted(struct comparison *all, const struct rollcall_record *record, const char *executable,
-                         const char *reason, bool only_warned)
+                         const char *reason, enum unseen_part part)
 {
     struct identity identity = {record->pid_namespace, record->start_ticks, record->pid};
     for (size_t i = 0; i < all->unseen_count; i++) {
@@ -229,8 +235,8 @@ static void unseen_noted(struct comparison *all, const struct rollcall_record *r
             return;
         }
     }
-    *APPENDED(all->unseen, all->unseen_count) = (struct unseen){
-        text_kept(executable), text_kept(reason), record->pid, record->parent, only_warned, 1, identity};
+    *APPENDED(all->unseen, all->unseen_count) =
+        (struct unseen){text_kept(executable), text_kept(reason), record->pid, record->parent, part, 1, identity};
 }
 
 static const char *base_name(const char *path)
@@ -307,7 +313,7 @@ static void unanswered(struct comparison *all, const struct rollcall_record *rec
                  name);
     else
         return;
-    unseen_noted(all, record, path, reason, false);
+    unseen_noted(all, record, path, reason, ALL_UNSEEN);
 }
 
 static unsigned libraries_traced(struct comparison *all, const struct traced *trace)
@@ -344,8 +350,94 @@ static void answered(struct comparison *all, const struct rollcall_record *recor
              "library to watch it",
              base_name(program->path), watched_libraries_named(inside, libraries));
     /* An interpreter carries its copy whether the script uses it or not. */
-    unseen_noted(all, record, program->path, reason, *program->interpreter != 0);
+    unseen_noted(all, record, program->path, reason, *program->interpreter ? LIBRARY_UNSEEN : ALL_UNSEEN);
 }
+
+/* --- Python without our adapters ---------------------------------------------------------------------------------------- */
+
+struct interpreter {                      /* an image of the process that is looked at */
+    const struct rollcall_record *record; /* NULL: no interpreter, or all is well with it */
+    const char *reason;                   /* as the shim said it, NULL: it did not */
+    uint64_t since;                       /* what happened before belongs to other images */
+};
+
+/* "python3.11" → 3.11; any other name → 0, true for a name without numbers. */
+static bool is_python_named(const char *name, unsigned *major, unsigned *minor)
+{
+    *major = *minor = 0;
+    return !strncmp(name, "python", 6) && (sscanf(name + 6, "%u.%u", major, minor) || !name[6]);
+}
+
+static const struct traced *trace_of_image(const struct comparison *all, const struct interpreter *image)
+{
+    const struct rollcall_record *record = image->record;
+    const struct identity identity = {record->pid_namespace, record->start_ticks, record->pid};
+    for (size_t i = 0; i < all->trace_count; i++)
+        if (is_same_process(&all->traces[i].identity, &identity) && all->traces[i].started > image->since &&
+            all->traces[i].started <= record->time)
+            return &all->traces[i];
+    return NULL;
+}
+
+static void problem_recorded(struct comparison *all, const struct traced *trace, const char *words)
+{
+    sqlite3_stmt *statement = prepared(all->db, "UPDATE process SET python_problem = ? WHERE trace = ?");
+    if (statement) {
+        sqlite3_bind_text(statement, 1, words, -1, SQLITE_TRANSIENT);
+        sqlite3_bind_text(statement, 2, trace->file, -1, SQLITE_TRANSIENT);
+    }
+    statement_done(all, statement);
+}
+
+/* This image is over, and our sitecustomize did not run in it. A program that only has an interpreter inside may never have
+ * started it. */
+static void interpreter_passed(struct comparison *all, struct interpreter *image)
+{
+    const struct rollcall_record *record = image->record;
+    char words[256], age[64];
+    unsigned major, minor;
+    if (record) {
+        const struct traced *trace = trace_of_image(all, image);
+        bool is_python = is_python_named(base_name(record->text), &major, &minor);
+        const char *reason = image->reason;
+        if (!reason && is_python && major && (major < 3 || (major == 3 && minor < 9))) {
+            snprintf(age, sizeof age, "Python %u.%u is older than 3.9", major, minor);
+            reason = age;
+        }
+        snprintf(words, sizeof words, "native view only: SQLAlchemy sessions were not seen (%s)",
+                 reason ? reason : "PYTHONPATH was cleared, or the interpreter was started in another way");
+        if (trace)
+            problem_recorded(all, trace, words);
+        else if (is_python)
+            unseen_noted(all, record, record->text, words, PYTHON_UNSEEN);
+    }
+    *image = (struct interpreter){.since = record ? record->time : image->since};
+}
+
+static void interpreter_followed(struct comparison *all, struct interpreter *image,
+                                 const struct rollcall_record *record)
+{
+    switch (record->type) {
+    case ROLLCALL_LOADED:
+        interpreter_passed(all, image);
+        if (record->flags & ROLLCALL_PYTHON && !(record->flags & (ROLLCALL_PASSIVE | ROLLCALL_SKIPPED)))
+            image->record = record;
+        else
+            image->since = record->time;
+        break;
+    case ROLLCALL_ADAPTED:
+        *image = (struct interpreter){.since = record->time};
+        break;
+    case ROLLCALL_NOT_ADAPTED:
+        if (*record->text)
+            image->reason = record->text;
+        else
+            *image = (struct interpreter){.since = record->time};
+        break;
+    }
+}
+
+/* --- each process --------------------------------------------------------------------------------------------------------- */
 
 static bool is_same_program(struct comparison *all, const char *announced, const char *loaded)
 {
@@ -361,6 +453,7 @@ static void pid_compared(struct comparison *all, const struct call *calls, size_
 {
     const struct rollcall_record *announced = NULL;
     const char *first_loaded = NULL, *image = "";
+    struct interpreter interpreter = {0};
     uint64_t start_ticks = 0;
     bool is_command = false;
     for (size_t i = 0; i < count; i++) {
@@ -373,6 +466,7 @@ static void pid_compared(struct comparison *all, const struct call *calls, size_
             is_command = false;
         }
         start_ticks = record->start_ticks ? record->start_ticks : start_ticks;
+        interpreter_followed(all, &interpreter, record);
         is_command |= calls[i].order == 0;
         switch (record->type) {
         case ROLLCALL_STARTS:
@@ -390,12 +484,13 @@ static void pid_compared(struct comparison *all, const struct call *calls, size_
             announced = NULL;
             break;
         case ROLLCALL_FAILED:
-            unseen_noted(all, record, image, record->text, false);
+            unseen_noted(all, record, image, record->text, ALL_UNSEEN);
             break;
         }
     }
     if (announced)
         unanswered(all, announced);
+    interpreter_passed(all, &interpreter);
 }
 
 static int by_process(const void *left, const void *right)
@@ -435,7 +530,7 @@ static const struct ended_process *end_of(const struct comparison *all, const st
 static void row_completed(struct comparison *all, const struct unseen *unseen, const char *trace, const char *reason)
 {
     sqlite3_stmt *statement =
-        prepared(all->db, unseen->only_warned
+        prepared(all->db, unseen->part == LIBRARY_UNSEEN
                               ? "UPDATE process SET warning = coalesce(warning || '; ', '') || ?1 WHERE trace = ?2"
                               : "UPDATE process SET observed = 0, unobserved_reason = coalesce(unobserved_reason || '; "
                                 "', '') || ?1 WHERE trace = ?2");
@@ -450,11 +545,11 @@ static void rows_inserted(struct comparison *all)
 {
     struct insert insert = insert_prepared(all->db, "process",
                                            "pid parent_pid executable ended end_status end_words scan "
-                                           "observed unobserved_reason warning");
+                                           "observed unobserved_reason warning python_problem");
     for (size_t i = 0; i < all->unseen_count; i++) {
         const struct unseen *unseen = &all->unseen[i];
         const struct ended_process *ended = end_of(all, &unseen->identity);
-        const struct traced *trace = last_trace_of(all, &unseen->identity);
+        const struct traced *trace = unseen->part == PYTHON_UNSEEN ? NULL : last_trace_of(all, &unseen->identity);
         char reason[768], words[32] = "unknown";
         int length = snprintf(reason, sizeof reason, "%s", unseen->reason);
         if (unseen->count > 1)
@@ -470,8 +565,10 @@ static void rows_inserted(struct comparison *all)
                           : ended->signal ? "signal"
                                           : "exit"),
                      ended ? integer(ended->signal ? ended->signal : ended->exit_status) : nothing(), text(words),
-                     text("not-run"), integer(unseen->only_warned), text(unseen->only_warned ? NULL : reason),
-                     text(unseen->only_warned ? reason : NULL));
+                     text("not-run"), integer(unseen->part != ALL_UNSEEN),
+                     text(unseen->part == ALL_UNSEEN ? reason : NULL),
+                     text(unseen->part == LIBRARY_UNSEEN ? reason : NULL),
+                     text(unseen->part == PYTHON_UNSEEN ? reason : NULL));
     }
     if (!insert_finished(&insert))
         all->failed = true;

@@ -7,6 +7,7 @@
  *   started, never answered, and uses a watched library    a row of its own with observed = 0 and why, with what to do
  *   answered, but has a copy of a library built in         observed = 0 (an interpreter: warning) for what was not seen
  *   answered that it cannot record                         observed = 0 and the shim's words
+ *   answered, is Python, and our adapters did not start    python_problem: what was not seen and why
  *   answered and opened nothing                            no row: that is most of a shell script's processes
  *
  * Several processes of one program that were unseen for one reason are one row, which says how many.
