@@ -57,9 +57,7 @@ static void filled_in_sql(sqlite3_context *context, int count, sqlite3_value **v
 
 /* --- the steps ------------------------------------------------------------------------------------------------------- */
 
-static const char indexed[] = "CREATE INDEX IF NOT EXISTS handle_by_site ON handle (site);"
-                              "CREATE INDEX IF NOT EXISTS handle_by_parent ON handle (parent) WHERE parent IS NOT NULL;"
-                              "CREATE INDEX IF NOT EXISTS finding_process_by_finding ON finding_process (finding);"
+static const char indexed[] = "CREATE INDEX IF NOT EXISTS finding_process_by_finding ON finding_process (finding);"
                               "CREATE INDEX IF NOT EXISTS finding_thread_by_finding ON finding_thread (finding);"
                               "CREATE INDEX IF NOT EXISTS finding_label_by_finding ON finding_label (finding);"
                               "CREATE INDEX IF NOT EXISTS finding_child_by_finding ON finding_child (finding);";
@@ -68,36 +66,86 @@ static const char emptied[] = "DELETE FROM finding; DELETE FROM finding_process;
                               "DELETE FROM finding_label; DELETE FROM finding_child;"
                               "DROP TABLE IF EXISTS temp.occurrence; DROP TABLE IF EXISTS temp.gathered;";
 
-/* Third-party code is nobody's fault here: whatever the rule says, it is a note. */
+/* The outermost open handle that `id` goes down with; itself, mostly. */
+#define FAMILY_OF(id)                                                                    \
+    "coalesce((WITH RECURSIVE up (id, parent, is_child) AS ("                            \
+    "     SELECT id, parent, is_child FROM handle WHERE id = " id                        \
+    "     UNION SELECT above.id, above.parent, above.is_child"                           \
+    "           FROM up JOIN handle AS above ON above.id = up.parent WHERE up.is_child)" \
+    " SELECT id FROM up WHERE NOT is_child OR parent IS NULL LIMIT 1), " id ")"
+
+/*
+ * One mistake, one finding. Of two rules that found the same handle, or its parent, the one that outranks the other is
+ * told. What the other one counted at the same place without naming handles (those that are closed by now) is added.
+ */
+static const char outranked_dropped[] =
+    "CREATE TEMP TABLE stronger AS "
+    "SELECT DISTINCT rule, " FAMILY_OF(
+        "found.handle") " AS family FROM temp.found "
+                        "WHERE handle IS NOT NULL AND rule IN (SELECT by_rule FROM temp.outranked);"
+                        "CREATE INDEX temp.stronger_by_family ON stronger (family, rule);"
+                        "DELETE FROM temp.found WHERE handle IS NOT NULL AND EXISTS (SELECT 1 FROM temp.stronger)"
+                        "    AND rule IN (SELECT rule FROM temp.outranked)"
+                        "    AND EXISTS (SELECT 1 FROM temp.outranked JOIN temp.stronger ON stronger.rule = "
+                        "outranked.by_rule"
+                        "                WHERE outranked.rule = found.rule AND stronger.family = " FAMILY_OF(
+                            "found.handle") ");"
+                                            "CREATE TEMP TABLE stronger_place AS "
+                                            "SELECT rule, coalesce(found.site, handle.site) AS site, min(title) AS "
+                                            "title "
+                                            "FROM temp.found JOIN handle ON handle.id = found.handle "
+                                            "WHERE rule IN (SELECT by_rule FROM temp.outranked) GROUP BY 1, 2;"
+                                            "CREATE INDEX temp.stronger_place_by_site ON stronger_place (site, rule);"
+                                            "UPDATE temp.found SET (rule, title, severity) ="
+                                            "    (SELECT stronger_place.rule, stronger_place.title, NULL"
+                                            "     FROM temp.outranked JOIN temp.stronger_place ON stronger_place.rule "
+                                            "= outranked.by_rule"
+                                            "     WHERE outranked.rule = found.rule AND stronger_place.site = "
+                                            "found.site LIMIT 1) "
+                                            "WHERE handle IS NULL AND fact IS NULL AND incident IS NULL AND EXISTS ("
+                                            "    SELECT 1 FROM temp.outranked JOIN temp.stronger_place ON "
+                                            "stronger_place.rule = outranked.by_rule"
+                                            "    WHERE outranked.rule = found.rule AND stronger_place.site = "
+                                            "found.site);"
+                                            "DROP TABLE temp.stronger; DROP TABLE temp.stronger_place;";
+
+/* Third-party code is nobody's fault here: whatever the rule says, it is a note. A severity that was asked for holds for
+ * all that the rule finds. */
 static const char occurrences_made[] =
     "CREATE TEMP TABLE occurrence AS "
     "SELECT finding_id(rule, kind, coalesce(fingerprint, '')) AS finding, * "
-    "FROM (SELECT found.rule AS rule, found.handle AS handle, found.fact AS fact,"
+    "FROM (SELECT found.rule AS rule, found.handle AS handle, found.fact AS fact, found.incident AS incident,"
     "             coalesce(found.site, handle.site, fact.site) AS site,"
-    "             coalesce(found.process, handle.process, fact.process, site.process) AS process,"
+    "             coalesce(found.process, handle.process, fact.process, site.process,"
+    "                      incident.process) AS process,"
     "             coalesce(found.kind, handle.kind, fact.kind, site.kind, '') AS kind,"
-    "             coalesce(found.stack, handle.stack, fact.opened_stack, site.stack) AS stack,"
-    "             max(coalesce(found.count, handle.handles, fact.count, 1), 1) AS count,"
+    "             coalesce(found.stack, handle.stack, fact.opened_stack, site.stack,"
+    "                      incident.stack) AS stack,"
+    "             max(coalesce(found.count, handle.handles, fact.count, incident.count, 1), 1) AS count,"
     "             coalesce(found.at_least, 0) AS at_least, coalesce(found.undecided, 0) AS undecided,"
-    "             coalesce(found.severity, rule.severity) AS severity,"
+    "             coalesce(CASE WHEN rule.severity = rule.default_severity THEN found.severity END, rule.severity)"
+    "                 AS severity,"
     "             coalesce(found.title, rule.title) AS title,"
     "             coalesce(found.evidence, rule.phrase) AS evidence,"
-    "             coalesce(found.target, handle.target, fact.target, site.target) AS target,"
+    "             coalesce(found.target, handle.target, fact.target, site.target, incident.target)"
+    "                 AS target,"
     "             found.closed_stack AS closed_stack,"
     "             coalesce(found.begin_stack, handle.transaction_stack) AS begin_stack,"
+    "             coalesce(found.label, incident.owner_label) AS label,"
     "             found.used_stack AS used_stack,"
     "             place.fingerprint AS fingerprint, place.id AS where_stack,"
     "             coalesce(place.where_owner, 'user') <> 'user' AS foreign_code,"
     "             coalesce(found.opened_at, handle.opened_at, fact.opened_at) AS opened_at,"
-    "             coalesce(found.thread, handle.thread, fact.thread) AS thread,"
-    "             handle.thread_name AS thread_name, handle.owner AS owner,"
+    "             coalesce(found.thread, handle.thread, fact.thread, incident.thread) AS thread,"
+    "             handle.thread_name AS thread_name, coalesce(handle.owner, fact.owner) AS owner,"
     "             handle.reference AS reference, coalesce(handle.is_child, 0) AS is_child "
     "      FROM temp.found JOIN rule ON rule.id = found.rule"
     "           LEFT JOIN handle ON handle.id = found.handle"
     "           LEFT JOIN fact ON fact.id = found.fact"
+    "           LEFT JOIN incident ON incident.id = found.incident"
     "           LEFT JOIN site ON site.id = coalesce(found.site, handle.site, fact.site)"
     "           LEFT JOIN stack AS place ON place.id = coalesce(found.where_stack, found.stack, handle.stack,"
-    "                                                           fact.opened_stack, site.stack));"
+    "                                                           fact.opened_stack, site.stack, incident.stack));"
     "CREATE INDEX temp.occurrence_by_finding ON occurrence (finding);"
     "CREATE INDEX temp.occurrence_by_handle ON occurrence (handle);";
 
@@ -108,7 +156,7 @@ static const char gathered[] =
     "           ('leaked', 'failed-open-not-closed', 'result-not-freed'))) AS at_least,"
     "       max(undecided) AS undecided, severity, occurrence.title AS title, site, stack, closed_stack, begin_stack, "
     "used_stack, where_stack,"
-    "       foreign_code, target, fact IS NULL AS about_open_handles,"
+    "       foreign_code, target, max(incident) AS incident, fact IS NULL AND incident IS NULL AS about_handles,"
     "       max(max(coalesce(seen_until_at, ended_at, 0) - opened_at, 0)) AS oldest_ns "
     "FROM temp.occurrence LEFT JOIN process ON process.id = occurrence.process "
     "GROUP BY finding;";
@@ -123,14 +171,20 @@ static const char representatives_chosen[] =
 
 static const char findings_inserted[] =
     "WITH site_of AS (SELECT DISTINCT finding, site FROM temp.occurrence WHERE site IS NOT NULL),"
-    "     total AS (SELECT finding, sum(opened) AS opened, sum(closed) AS closed, max(held_p50_ns) AS p50,"
+    "     total AS (SELECT finding, sum(opened) AS opened,"
+    "                      sum(closed - ended_gc - ended_finalization - ended_owner_gone) AS closed,"
+    "                      max(held_p50_ns) AS p50,"
     "                      max(held_p99_ns) AS p99, max(held_max_ns) AS longest"
     "               FROM site_of JOIN site ON site.id = site_of.site GROUP BY finding),"
     "     reason AS (SELECT finding, group_concat(evidence, '; ') AS evidence"
     "                FROM (SELECT finding, evidence,"
     "                             row_number() OVER (PARTITION BY finding ORDER BY sum(count) DESC, evidence) AS place"
     "                      FROM temp.occurrence GROUP BY finding, evidence) WHERE place <= 2 GROUP BY finding),"
-    "     trouble AS (SELECT DISTINCT finding FROM site_of JOIN holder ON holder.site = site_of.site) "
+    "     trouble AS (SELECT finding FROM site_of JOIN holder ON holder.site = site_of.site"
+    "                 UNION SELECT occurrence.finding FROM handle AS held"
+    "                 JOIN holder ON holder.generation = held.generation"
+    "                 JOIN incident ON incident.id = holder.incident AND incident.process = held.process"
+    "                 JOIN temp.occurrence ON occurrence.handle = held.parent WHERE held.parent IS NOT NULL) "
     "INSERT INTO finding (id, rule, severity, kind, count, at_least, undecided, title, evidence, site, stack, "
     "closed_stack,"
     "    begin_stack, used_stack, where_function, where_file, where_line, where_module, where_language, where_owner,"
@@ -139,7 +193,7 @@ static const char findings_inserted[] =
     "at_least, undecided,"
     "       filled_in(title, coalesce(kind.noun, 'handle'), gathered.kind),"
     "       filled_in(reason.evidence, coalesce(kind.noun, 'handle'), gathered.kind)"
-    "           || CASE WHEN about_open_handles AND total.opened IS NOT NULL"
+    "           || CASE WHEN about_handles AND total.opened IS NOT NULL"
     "                   THEN '; opened ' || counted(total.opened) || CASE total.opened WHEN 1 THEN ' time' ELSE ' "
     "times' END"
     "                        || ' here, closed ' || counted(total.closed) ELSE '' END"
@@ -147,12 +201,12 @@ static const char findings_inserted[] =
     "           || CASE WHEN foreign_code THEN '; none of the code that led there is yours' ELSE '' END,"
     "       gathered.site, gathered.stack, closed_stack, begin_stack, used_stack,"
     "       place.where_function, place.where_file, place.where_line, place.where_module, place.where_language,"
-    "       place.where_owner, target, CASE WHEN about_open_handles THEN oldest_ns END,"
+    "       place.where_owner, target, CASE WHEN about_handles THEN oldest_ns END,"
     "       total.p50, total.p99, total.longest,"
     "       row_number() OVER (ORDER BY"
     "           CASE CASE WHEN foreign_code THEN 'note' ELSE severity END"
     "                WHEN 'error' THEN 1 WHEN 'warning' THEN 2 ELSE 3 END,"
-    "           trouble.finding IS NULL, foreign_code, count DESC,"
+    "           incident IS NULL, trouble.finding IS NULL, foreign_code, count DESC,"
     "           place.where_file, place.where_line, place.where_function, gathered.finding) "
     "FROM temp.gathered LEFT JOIN total USING (finding) LEFT JOIN reason USING (finding)"
     "     LEFT JOIN trouble USING (finding)"
@@ -164,9 +218,21 @@ static const char details_inserted[] =
     "    WHERE process IS NOT NULL GROUP BY finding, process;"
     "INSERT INTO finding_thread SELECT DISTINCT finding, thread, thread_name FROM temp.occurrence"
     "    WHERE coalesce(thread, 0) <> 0;"
-    "INSERT INTO finding_label SELECT finding, owner.kind, owner.label, sum(count)"
-    "    FROM temp.occurrence JOIN owner ON owner.id = occurrence.owner WHERE owner.label <> ''"
-    "    GROUP BY finding, owner.kind, owner.label;"
+    /* A task's request is named with it. What is closed has left only a label. */
+    "INSERT INTO finding_label"
+    "    WITH RECURSIVE owned (finding, owner, count) AS ("
+    "        SELECT finding, owner, sum(count) FROM temp.occurrence WHERE owner IS NOT NULL GROUP BY finding, owner),"
+    "    chain (finding, owner, innermost, count) AS ("
+    "        SELECT finding, owner, owner, count FROM owned"
+    "        UNION SELECT finding, owner.parent, innermost, count FROM chain JOIN owner ON owner.id = chain.owner"
+    "              WHERE owner.parent IS NOT NULL)"
+    "    SELECT finding, kind, label, sum(count) FROM ("
+    "        SELECT finding, owner.kind AS kind, owner.label AS label, count"
+    "        FROM chain JOIN owner ON owner.id = chain.owner"
+    "        UNION ALL"
+    "        SELECT finding, CASE WHEN label LIKE '%::%' THEN 'test' WHEN label LIKE '% /%' THEN 'request'"
+    "                             ELSE 'task' END, label, count FROM temp.occurrence)"
+    "    WHERE label <> '' GROUP BY finding, kind, label;"
     "INSERT INTO finding_child (finding, kind, stack, count)"
     "    WITH RECURSIVE below (finding, handle) AS ("
     "        SELECT finding, handle FROM temp.occurrence WHERE handle IS NOT NULL"
@@ -187,7 +253,8 @@ static bool functions_registered(sqlite3 *db)
 bool findings_made(sqlite3 *db)
 {
     return functions_registered(db) && executed(db, indexed) && executed(db, emptied) &&
-           executed(db, occurrences_made) && executed(db, gathered) && executed(db, representatives_chosen) &&
-           executed(db, findings_inserted) && executed(db, details_inserted) &&
-           executed(db, "DROP TABLE temp.occurrence; DROP TABLE temp.gathered; DROP TABLE temp.found");
+           executed(db, outranked_dropped) && executed(db, occurrences_made) && executed(db, gathered) &&
+           executed(db, representatives_chosen) && executed(db, findings_inserted) && executed(db, details_inserted) &&
+           executed(db, "DROP TABLE temp.occurrence; DROP TABLE temp.gathered; DROP TABLE temp.found;"
+                        "DROP TABLE temp.outranked");
 }

@@ -27,6 +27,7 @@ static const struct key keys[] = {
     {"wrong", offsetof(struct rule, wrong), false, true},
     {"right", offsetof(struct rule, right), false, true},
     {"misleads", offsetof(struct rule, misleads), false, false},
+    {"outranks", offsetof(struct rule, outranks), false, false},
 };
 enum { KEY_COUNT = sizeof keys / sizeof keys[0], SEVERITY_KEY = 1, VERBATIM_INDENT = 4, TEXT_LIMIT = 1 << 20 };
 
@@ -99,7 +100,7 @@ static const char *block_read(char *texts[KEY_COUNT], const char *text, char *pr
         } else if (!continues && strncmp(line, "SPDX-", 5) != 0) {
             return snprintf(problem, size,
                             "line %u: not one of the keys id, severity, title, phrase, explain, fix, "
-                            "wrong, right, misleads; lines that continue one are indented",
+                            "wrong, right, misleads, outranks; lines that continue one are indented",
                             number),
                    NULL;
         } else if (continues && key != NULL && !value_added(texts, key, line, left)) {
@@ -299,14 +300,14 @@ bool rules_read(struct rule_set *set, const struct report_options *options)
 
 /* What a rule may say about a finding, in the order of table `found` (after the rule's id). */
 static const char *const columns[] = {
-    "handle",      "fact",       "site",        "process",   "kind",     "stack",  "count",
-    "at_least",    "undecided",  "severity",    "title",     "evidence", "target", "closed_stack",
-    "begin_stack", "used_stack", "where_stack", "opened_at", "thread",
+    "handle",      "fact",       "site",        "process",   "kind",     "stack",    "count",
+    "at_least",    "undecided",  "severity",    "title",     "evidence", "target",   "closed_stack",
+    "begin_stack", "used_stack", "where_stack", "opened_at", "thread",   "incident", "label",
 };
 enum { COLUMN_COUNT = sizeof columns / sizeof columns[0] };
 #define COLUMN_NAMES                                                                                    \
     "handle, fact, site, process, kind, stack, count, at_least, undecided, severity, title, evidence, " \
-    "target, closed_stack, begin_stack, used_stack, where_stack, opened_at, thread"
+    "target, closed_stack, begin_stack, used_stack, where_stack, opened_at, thread, incident, label"
 
 static bool rules_stored(sqlite3 *db, const struct rule_set *set)
 {
@@ -361,6 +362,28 @@ static sqlite3_stmt *rule_prepared(sqlite3 *db, const struct rule *rule)
     return statement;
 }
 
+/* Table outranked: which rule is told instead of which, when both find the same. */
+static bool ranks_stored(sqlite3 *db, const struct rule_set *set)
+{
+    if (!executed(db, "DROP TABLE IF EXISTS temp.outranked; CREATE TEMP TABLE outranked (rule, by_rule)"))
+        return false;
+    struct insert insert = insert_prepared(db, "outranked", "rule by_rule");
+    for (size_t i = 0; i < set->count; i++) {
+        char *names = set->rules[i].outranks != NULL ? strdup(set->rules[i].outranks) : NULL, *rest = NULL;
+        for (char *name = names; names != NULL && (name = strtok_r(name, " ", &rest)) != NULL; name = NULL)
+            INSERTED(&insert, text(name), text(set->rules[i].id));
+        free(names);
+    }
+    return insert_finished(&insert);
+}
+
+/* What rules look up by. */
+static const char indexed[] =
+    "CREATE INDEX IF NOT EXISTS handle_by_site ON handle (site);"
+    "CREATE INDEX IF NOT EXISTS handle_by_parent ON handle (parent) WHERE parent IS NOT NULL;"
+    "CREATE INDEX IF NOT EXISTS closed_handle_by_generation ON closed_handle (process, generation);"
+    "CREATE INDEX IF NOT EXISTS closed_handle_by_site ON closed_handle (site);";
+
 /* places[i]: which of the query's columns is columns[i], -1: none. */
 static bool columns_placed(sqlite3_stmt *statement, const struct rule *rule, int places[COLUMN_COUNT])
 {
@@ -411,10 +434,10 @@ static bool rule_run(sqlite3 *db, const struct rule *rule, sqlite3_stmt *insert)
 
 bool rules_run(sqlite3 *db, const struct rule_set *set)
 {
-    bool good = rules_stored(db, set) &&
+    bool good = rules_stored(db, set) && ranks_stored(db, set) && executed(db, indexed) &&
                 executed(db, "DROP TABLE IF EXISTS temp.found; CREATE TEMP TABLE found (rule, " COLUMN_NAMES ")");
     sqlite3_stmt *insert =
-        good ? prepared(db, "INSERT INTO temp.found VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)") : NULL;
+        good ? prepared(db, "INSERT INTO temp.found VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)") : NULL;
 
     good = insert != NULL;
     for (size_t i = 0; good && i < set->count; i++)

@@ -20,8 +20,9 @@
 
 #include "options.h"
 
-struct rule { /* all text allocated; wrong, right and misleads may be NULL */
+struct rule { /* all text allocated; wrong, right, misleads and outranks may be NULL */
     char *id, *title, *phrase, *explain, *fix, *wrong, *right, *misleads;
+    char *outranks; /* ids of rules that say less about the same thing, separated by blanks */
     char *query;
     char *origin; /* file name for messages */
     enum severity default_severity, severity;
@@ -46,7 +47,7 @@ bool rule_parsed(struct rule *rule, const char *origin, const char *text, char *
 
 /*
  * Fills table `rule`, runs every rule that is not off, and leaves what they yield in the temporary table `found`, one
- * row for each row of a rule. Queries may only read: anything else is refused before it runs. False after a message.
+ * row for each row of a rule; which rule outranks which is in `outranked`. Queries may only read: anything else is refused before it runs. False after a message.
  */
 bool rules_run(sqlite3 *db, const struct rule_set *set);
 

@@ -14,15 +14,24 @@
 --     sqlite3_close(db);
 -- misleads: A program may count on the rollback, in a dry run for example; say so with an explicit rollback. Nothing is
 --   reported while an exception unwinds, for a transaction that only read, or for one that had failed already.
-SELECT fact.id AS fact,
-       stack AS closed_stack,
-       stack AS where_stack,
+WITH cut AS (
+    SELECT fact.*, closed_handle.how
+    FROM fact LEFT JOIN closed_handle ON closed_handle.process = fact.process
+                                         AND closed_handle.generation = fact.generation
+    WHERE type = 'closed-in-transaction'
+      AND wrote
+      AND NOT unwinding
+      AND NOT tx_failed)
+SELECT cut.id AS fact,
+       cut.stack AS closed_stack,
+       -- where the garbage collector happened to run is no place to look at
+       CASE WHEN how IN ('gc', 'finalization') THEN coalesce(begin_stack, opened_stack, cut.stack) ELSE cut.stack END
+           AS where_stack,
        begin_stack,
-       'closed with a transaction open that had changed rows'
-           || (SELECT coalesce('; it was begun at ' || place(begun.where_file, begun.where_line, begun.where_function), '')
-               FROM (SELECT 1) LEFT JOIN stack AS begun ON begun.id = fact.begin_stack) AS evidence
-FROM fact
-WHERE type = 'closed-in-transaction'
-  AND wrote
-  AND NOT unwinding
-  AND NOT tx_failed;
+       CASE how WHEN 'gc' THEN 'left to the garbage collector'
+                WHEN 'finalization' THEN 'closed by the interpreter''s shutdown'
+                ELSE 'closed' END
+           || ' with a transaction open that had changed rows'
+           || coalesce('; it was begun at ' || place(begun.where_file, begun.where_line, begun.where_function), '')
+           AS evidence
+FROM cut LEFT JOIN stack AS begun ON begun.id = cut.begin_stack;

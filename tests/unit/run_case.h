@@ -57,6 +57,7 @@ static inline struct run_case run_told(void)
     assert_non_null(run.db);
     options_defaulted(&run.options);
     sql(&run, "INSERT INTO run (schema_version, tool_version, made_at) VALUES (1, 'test', 0)");
+    sql(&run, "INSERT INTO setting VALUES ('held_seconds', 30)");
 #define KIND(id, name, noun, plural, parent, traits) \
     sql(&run, "INSERT OR IGNORE INTO kind VALUES ('%s', '%s', '%s', NULL, %d)", name, noun, plural, (int)(traits));
 #define NONE 0
@@ -164,6 +165,82 @@ static inline void fact(struct run_case *run, int process_id, const char *type, 
         process_id, type, (long long)site(run, process_id, "sqlite3.connection", "open_it"),
         (long long)stack(run, function), (long long)stack(run, "open_it"), (long long)stack(run, "close_it"));
     sql(run, "UPDATE fact SET %s WHERE id = (SELECT max(id) FROM fact)", settings);
+}
+
+/* Whom handles belong to, in process 1: "request", "GET /orders", and settings as in UPDATE. Returns its id. */
+static inline int64_t owner(struct run_case *run, const char *kind, const char *label, const char *settings)
+{
+    sql(run, "INSERT INTO owner (process, kind, label, began_at, thread) VALUES (1, '%s', '%s', 1000000000000, 7)",
+        kind, label);
+    int64_t id = sqlite3_last_insert_rowid(run->db);
+    sql(run, "UPDATE owner SET %s WHERE id = %lld", settings, (long long)id);
+    return id;
+}
+
+/* This open handle belongs to that owner. */
+static inline void owned_by(struct run_case *run, int64_t handle_id, int64_t owner_id)
+{
+    sql(run,
+        "UPDATE handle SET (owner, owner_ended_at) = (SELECT id, ended_at FROM owner WHERE id = %lld) WHERE id = %lld",
+        (long long)owner_id, (long long)handle_id);
+}
+
+/* Handles of process 1 that were opened in `function` and have ended: "gc", 11. */
+static inline void ended(struct run_case *run, const char *kind, const char *function, const char *how, int count,
+                         const char *label)
+{
+    int64_t where = site(run, 1, kind, function);
+    char column[40];
+
+    snprintf(column, sizeof column, "ended_%s", how);
+    for (char *at = column; *at != '\0'; at++)
+        if (*at == '-')
+            *at = '_';
+    sql(run, "UPDATE site SET opened = opened + %d, closed = closed + %d, %s = %s + %d WHERE id = %lld", count, count,
+        column, column, count, (long long)where);
+    for (int i = 0; i < count; i++)
+        sql(run,
+            "INSERT INTO closed_handle (process, kind, site, how, opened_at, closed_at, owner_label)"
+            " VALUES (1, '%s', %lld, '%s', 1000000000000, 1003100000000, nullif('%s', ''))",
+            kind, (long long)where, how, label);
+}
+
+/* A moment of trouble in process 1, met in `function`; settings as in UPDATE. Returns its id. */
+static inline int64_t incident(struct run_case *run, const char *rule, const char *function, const char *settings)
+{
+    sql(run,
+        "INSERT INTO incident (process, rule, at, waited_ns, stack, thread, count, last_at)"
+        " VALUES (1, '%s', 1050000000000, 30000000000, %lld, 9, 1, 1050000000000)",
+        rule, (long long)stack(run, function));
+    int64_t id = sqlite3_last_insert_rowid(run->db);
+    sql(run, "UPDATE incident SET %s WHERE id = %lld", settings, (long long)id);
+    return id;
+}
+
+/* … and one handle, opened in `function`, that was held then. */
+static inline void holder(struct run_case *run, int64_t incident_id, const char *kind, const char *function,
+                          const char *settings)
+{
+    sql(run,
+        "INSERT INTO holder (incident, site, kind, stack, opened_at, last_used_at, thread, generation)"
+        " VALUES (%lld, %lld, '%s', %lld, 1020000000000, 1050000000000, 7, 1000)",
+        (long long)incident_id, (long long)site(run, 1, kind, function), kind, (long long)stack(run, function));
+    sql(run, "UPDATE holder SET %s WHERE rowid = last_insert_rowid()", settings);
+}
+
+/* A frame of the stack of `function`: a file on the way there, and whose code it is. */
+static inline void passes_through(struct run_case *run, const char *function, const char *file, const char *whose)
+{
+    sql(run, "INSERT INTO frame (type) VALUES ('python')");
+    int64_t frame = sqlite3_last_insert_rowid(run->db);
+    sql(run,
+        "INSERT INTO symbol (frame, level, function, file, line, language, owner)"
+        " VALUES (%lld, 0, 'f', '%s', 1, 'python', '%s')",
+        (long long)frame, file, whose);
+    sql(run,
+        "INSERT INTO stack_frame (stack, position, frame) SELECT %lld, 1 + coalesce(max(position), 0), %lld"
+        " FROM stack_frame WHERE stack = %lld",
+        (long long)stack(run, function), (long long)frame, (long long)stack(run, function));
 }
 
 /* Runs the rules in force; false if that is refused. */

@@ -550,9 +550,12 @@ TEST(every_built_in_rule_explains_itself)
     process(&run, 1, "ended='exit'");
     judge(&run);
     assert_string_equal(queried(&run, "SELECT group_concat(id || ' ' || severity, ', ') FROM rule"),
-                        "close-failed error, closed-in-transaction warning, closed-twice error, "
-                        "failed-open-not-closed error, in-use-at-termination note, leaked error, open-at-exit note, "
-                        "result-not-freed warning, used-after-close error");
+                        "blocking-transaction warning, close-failed error, closed-by-gc error, "
+                        "closed-by-shutdown note, closed-in-transaction warning, closed-twice error, "
+                        "connection-churn warning, failed-open-not-closed error, growing error, held-long warning, "
+                        "idle-in-transaction warning, in-use-at-termination note, leaked error, "
+                        "nested-checkout warning, no-rollback-after-error error, open-at-exit note, owner-gone error, "
+                        "pool-exhausted error, pool-starved warning, result-not-freed warning, used-after-close error");
     assert_string_equal(queried(&run,
                                 "SELECT count(*) FROM rule WHERE wrong IS NULL OR right IS NULL OR misleads IS NULL "
                                 "OR length(explain) < 100"),

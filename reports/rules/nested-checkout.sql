@@ -1,0 +1,36 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- id: nested-checkout
+-- severity: warning
+-- title: A second connection taken while the first one was held
+-- phrase: one task or thread took a second connection from a pool of which it already held one
+-- explain: The same thread or task held a connection and took another one from the same pool. Each of them then needs two to
+--   get on. When as many of them as the pool has connections hold their first one, all wait for a second, and none gives
+--   its first one back: the pool has locked itself. It is rare in tests and sudden under load.
+-- fix: pass the session on to what is called instead of letting it open one of its own
+-- wrong:
+--     with Session(engine) as session:
+--         order = session.get(Order, 1)
+--         log_access(order)                             # opens a session of its own
+-- right:
+--     with Session(engine) as session:
+--         order = session.get(Order, 1)
+--         log_access(session, order)
+-- misleads: A pool that is larger than twice the number of threads cannot lock itself this way. A second connection may be
+--   meant, for what must be written whether or not the first transaction succeeds: give it a pool of its own.
+WITH locked AS (
+    SELECT DISTINCT fact.id
+    FROM fact
+         JOIN incident ON incident.process = fact.process AND incident.rule = 'pool-exhausted'
+         JOIN holder ON holder.incident = incident.id AND holder.site = fact.site
+    WHERE fact.type = 'noticed' AND fact.function = 'nested-checkout'
+      AND (incident.target IS NULL OR fact.target IS NULL OR incident.target = fact.target))
+SELECT fact.id AS fact,
+       fact.stack AS used_stack,
+       fact.stack AS where_stack,
+       CASE WHEN fact.id IN locked THEN 'error' END AS severity,
+       'the first one was taken at ' || coalesce(place(first.where_file, first.where_line, first.where_function),
+                                                 'a place that is not known')
+           || CASE WHEN fact.id IN locked THEN '; the pool ran empty over it' ELSE '' END
+           || coalesce('; ' || nullif(fact.text, ''), '') AS evidence
+FROM fact LEFT JOIN stack AS first ON first.id = fact.opened_stack
+WHERE fact.type = 'noticed' AND fact.function = 'nested-checkout';

@@ -1,0 +1,85 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- id: owner-gone
+-- severity: error
+-- title: {noun} never closed
+-- phrase: the request, task, test or thread that opened it has ended; nobody will close it any more
+-- explain: The handle was opened on behalf of a request, a task, a test or a thread. That has ended, and the handle is still
+--   open: whoever should have closed it is gone. Each time this happens there is one connection less; when the pool is
+--   empty every request waits for its timeout. Handles from the same place that the garbage collector closed meanwhile are
+--   counted with it: they were not closed either.
+--
+--   Typically an exception leaves the function before its close(), or a generator that should have closed it is never
+--   resumed. The labels tell whose requests they were.
+-- fix: with Session(engine) as session: …   or close() in a finally block, so that errors and cancellation close it, too
+-- wrong:
+--     def get_session():
+--         session = Session(engine)
+--         yield session
+--         session.close()                               # not reached when the request fails
+-- right:
+--     def get_session():
+--         with Session(engine) as session:
+--             yield session
+-- outranks: leaked open-at-exit in-use-at-termination closed-by-gc no-rollback-after-error idle-in-transaction held-long
+--   growing
+-- misleads: What a request opens and leaves to a task that outlives it looks abandoned while that task waits; open it in the
+--   task. A connection that is opened on first use, inside of a request, and kept in a global is not reported when it is the
+--   only one from its place, when it was used again later, or when a pool opened it.
+WITH ended AS (
+    SELECT handle.id, handle.site, handle.kind, handle.handles, handle.thread, handle.in_transaction, handle.stack,
+           handle.process_ended, handle.tx_failed,
+           handle.kind LIKE 'sqlalchemy.%' AS of_a_pool,
+           owner.kind AS owner_kind,
+           coalesce(CASE owner.kind WHEN 'request' THEN '' ELSE owner.kind || ' ' END || nullif(owner.label, ''),
+                    'its ' || owner.kind) AS who,
+           nullif(nullif(nullif(owner.end_reason, ''), 'returned'), 'thread ended') AS reason,
+           process.seen_until_at - handle.owner_ended_at AS since
+    FROM open_handle AS handle
+         JOIN owner ON owner.id = handle.owner
+         JOIN process ON process.id = handle.process
+    WHERE handle.owner_ended_at IS NOT NULL
+      AND NOT handle.pooled
+      AND handle.kind <> 'sqlalchemy.engine'
+      AND NOT handle.gave_up_closing
+      -- a close that is on its way, in a task of its own perhaps, has 20 ms
+      AND (handle.process_ended = 'exit' OR process.seen_until_at - handle.owner_ended_at >= 20000000)
+      -- used afterwards: somebody else has it
+      AND coalesce(handle.last_used_at, 0)
+          <= handle.owner_ended_at + CASE WHEN handle.kind LIKE 'sqlalchemy.%' THEN 1000000000 ELSE 1000000 END
+      AND (owner.kind <> 'thread' OR coalesce(handle.last_thread, owner.thread) = owner.thread)),
+abandoned AS (
+    SELECT * FROM ended
+    WHERE of_a_pool
+       OR in_transaction
+       -- alone, it might be a singleton that was made on first use; several are none
+       OR (CASE owner_kind
+           WHEN 'thread' THEN (SELECT count(DISTINCT thread) FROM ended AS other WHERE other.site = ended.site) > 1
+           ELSE (SELECT opened FROM site WHERE site.id = ended.site) > 1 END
+           AND NOT EXISTS (
+               SELECT 1 FROM stack_frame JOIN symbol ON symbol.frame = stack_frame.frame
+               WHERE stack_frame.stack = ended.stack AND owner = 'third-party' AND lower(file) LIKE '%pool%'
+                 AND lower(file) NOT LIKE '%threadpool%')))
+SELECT id AS handle, NULL AS site, NULL AS label, NULL AS count,
+       CASE kind WHEN 'sqlalchemy.session' THEN 'Session never closed'
+                 WHEN 'sqlalchemy.checkout' THEN 'Connection never given back to its pool' END AS title,
+       who || ' ended' || coalesce(' (' || reason || ')', '')
+           || CASE process_ended WHEN 'running' THEN ' and its ' ELSE '; its ' END
+           || CASE WHEN of_a_pool THEN 'connection ' || CASE process_ended WHEN 'running' THEN 'is' ELSE 'was' END
+                                       || ' still checked out'
+                   ELSE '{noun} ' || CASE process_ended WHEN 'running' THEN 'is' ELSE 'was' END || ' still open' END
+           || CASE WHEN in_transaction AND NOT of_a_pool THEN ', in a transaction' ELSE '' END
+           || CASE WHEN max(tx_failed) OVER same THEN ', in a failed transaction' ELSE '' END
+           || CASE WHEN sum(handles) OVER same > 1 THEN ' (oldest ' ELSE ' (' END
+           || duration(max(since) OVER same)
+           || CASE process_ended WHEN 'running' THEN ' ago)' WHEN 'exit' THEN ' before the process''s end)'
+                                 ELSE ' before the process was gone)' END AS evidence
+FROM abandoned
+WINDOW same AS (PARTITION BY site, who, reason, process_ended, in_transaction)
+UNION ALL
+-- of these only the ring of closed handles knows
+SELECT NULL, site, owner_label, count(*), 'Session never closed',
+       owner_label || ' had ended long before; its connection came back only when the interpreter shut down'
+FROM closed_handle
+WHERE how = 'finalization' AND owner_label IS NOT NULL AND kind = 'sqlalchemy.session'
+  AND site IS NOT NULL
+GROUP BY site, owner_label;

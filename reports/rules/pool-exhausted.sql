@@ -1,0 +1,66 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- id: pool-exhausted
+-- severity: error
+-- title: The connection pool ran empty
+-- phrase: a connection was asked for, and none came back in time
+-- explain: Somebody asked for a connection while all of them were taken, waited, and got an error: the pool's TimeoutError,
+--   or the server's refusal ("too many clients"). At that moment unclosed noted who held each of them: where it was taken,
+--   on whose behalf, and whether that one was still at work. Those that nobody will give back any more are findings of
+--   their own, listed below this one; they are the cause, and this is the effect.
+--
+--   A larger pool only delays it when connections are not given back. A restart frees them for a while.
+-- fix: close what is listed as held and never closed; raise pool_size only when all holders were at work
+-- wrong:
+--     engine = create_engine(url, pool_size=100)        # it takes longer until it is empty
+-- right:
+--     with Session(engine) as session:                  # every path gives its connection back
+--         …
+-- misleads: What is listed is who held the connections when it happened first at that place; later times are only counted. A
+--   holder that was still at work then may have been stuck behind the others.
+WITH held AS (
+    SELECT holder.incident, holder.kind, holder.stack, holder.owner_label AS label,
+           CASE WHEN holder.owner_ended_at IS NOT NULL THEN 'ended'
+                WHEN owner.ended_at IS NOT NULL OR closed_handle.how IN ('gc', 'owner-gone', 'finalization') THEN 'never closed'
+                WHEN site.ended_gc + site.ended_owner_gone > 0 THEN 'never closed elsewhere'
+                WHEN holder.thread = incident.thread AND holder.owner_label IS NULL AND incident.owner_label IS NULL
+                    THEN 'itself'
+                ELSE 'at work' END AS state,
+           incident.at - holder.opened_at AS age
+    FROM holder JOIN incident ON incident.id = holder.incident
+         LEFT JOIN site ON site.id = holder.site
+         LEFT JOIN closed_handle ON closed_handle.process = incident.process
+                                    AND closed_handle.generation = holder.generation
+         LEFT JOIN handle ON handle.site = holder.site AND handle.generation = holder.generation
+         LEFT JOIN owner ON owner.id = handle.owner
+    WHERE incident.rule = 'pool-exhausted'),
+summed AS (
+    SELECT incident, stack, label, state, count(*) AS holders, max(age) AS age,
+           row_number() OVER (PARTITION BY incident ORDER BY state = 'at work', count(*) DESC) AS place
+    FROM held GROUP BY incident, stack, label, state),
+told AS (
+    SELECT incident,
+           group_concat(holders || ' at ' || coalesce(place(where_file, where_line, where_function), 'an unknown place') || ' ('
+                        || coalesce(label || ', ', '')
+                        || CASE state WHEN 'ended' THEN 'which had ended'
+                                      WHEN 'never closed' THEN 'never closed'
+                                      WHEN 'never closed elsewhere' THEN 'a place that leaves them to the garbage collector'
+                                      WHEN 'itself' THEN 'the very thread that asked'
+                                      ELSE 'at work' END
+                        || ', up to ' || duration(age) || ')', ', ') AS holders
+    FROM (SELECT summed.*, where_file, where_line, where_function
+          FROM summed LEFT JOIN stack ON stack.id = summed.stack WHERE place <= 3 ORDER BY incident, place)
+    GROUP BY incident)
+SELECT incident.id AS incident,
+       coalesce((SELECT kind FROM held WHERE held.incident = incident.id), 'sqlalchemy.checkout') AS kind,
+       CASE WHEN EXISTS (SELECT 1 FROM held WHERE held.incident = incident.id AND state <> 'at work')
+            THEN 'error' ELSE 'warning' END AS severity,
+       'waited ' || duration(waited_ns) || ' in vain'
+           || coalesce('; ' || (SELECT count(*) FROM held WHERE held.incident = incident.id) || ' were held: ' || told.holders,
+                       '; nobody in this process held one')
+           || CASE WHEN incident.count > 1 THEN '; ' || counted(incident.count) || ' times in '
+                                                || duration(last_at - at) ELSE '' END AS evidence
+FROM incident LEFT JOIN told ON told.incident = incident.id
+WHERE rule = 'pool-exhausted'
+  -- else the pool is merely too small: pool-starved
+  AND (told.incident IS NULL
+       OR EXISTS (SELECT 1 FROM held WHERE held.incident = incident.id AND state <> 'at work'));
