@@ -133,6 +133,19 @@ EXPORT void unclosed_target(unclosed_kind_id kind, const void *handle, const cha
     ended(error);
 }
 
+static void open_used(uint32_t slot, const struct caller *caller)
+{
+    struct idle idle = handle_touched(slot);
+    bool has_failed = atomic_load_explicit(&handle_at(slot)->flags, memory_order_relaxed) & HANDLE_TX_FAILED;
+    if (likely(!idle.slot && !has_failed))
+        return;
+    uint32_t stack = stack_here(caller);
+    if (idle.slot)
+        idle_noted(&idle, stack, "unclosed_used");
+    if (has_failed)
+        use_while_failed_noted(slot, stack, "unclosed_used");
+}
+
 EXPORT void unclosed_used(unclosed_kind_id kind, const void *handle)
 {
     int error;
@@ -141,7 +154,7 @@ EXPORT void unclosed_used(unclosed_kind_id kind, const void *handle)
         return;
     uint32_t slot = handle_found(kind, (uintptr_t)handle);
     if (slot)
-        handle_touched(slot);
+        open_used(slot, &caller);
     else
         stranger_used(kind, (uintptr_t)handle, &caller, "unclosed_used");
     ended(error);
@@ -155,10 +168,12 @@ EXPORT void unclosed_closed(unclosed_kind_id kind, const void *handle, enum uncl
         return;
     uint32_t stack = stack_here(&caller);
     uint32_t slot = handle_closing(kind, (uintptr_t)handle, stack);
-    if (slot)
+    if (slot) {
+        idleness_closed(slot, stack, "unclosed_closed");
         handle_finished(slot, (enum trace_ended)how);
-    else
+    } else {
         stranger_closed(kind, (uintptr_t)handle, stack, "unclosed_closed");
+    }
     ended(error);
 }
 
@@ -255,6 +270,15 @@ EXPORT const void *unclosed_frame_enter(const void *python_frame)
     return before;
 }
 
+/* Said again while it goes on, it has been busy until now; its end ends its idleness. */
+static void transaction_told(uint32_t slot, const struct transaction_state *state, const struct caller *caller)
+{
+    struct idle idle = handle_touched(slot);
+    if (idle.slot && !state->open)
+        idle_noted(&idle, stack_here(caller), "unclosed_transaction");
+    transaction_seen(kind_of_transaction(handle_at(slot)->kind), slot, state, caller);
+}
+
 EXPORT void unclosed_transaction(unclosed_kind_id kind, const void *handle, unsigned state)
 {
     int error;
@@ -263,8 +287,8 @@ EXPORT void unclosed_transaction(unclosed_kind_id kind, const void *handle, unsi
         return;
     uint32_t slot = handle_found(kind, (uintptr_t)handle);
     if (slot)
-        transaction_seen(kind_of_transaction(kind), slot,
-                         &(struct transaction_state){.open = state & UNCLOSED_TRANSACTION,
+        transaction_told(slot,
+                         &(struct transaction_state){.open = state != UNCLOSED_NO_TRANSACTION,
                                                      .wrote = state & UNCLOSED_TRANSACTION_WROTE,
                                                      .failed = state & UNCLOSED_TRANSACTION_FAILED},
                          &caller);

@@ -40,6 +40,14 @@ struct trace_fact fact_about(enum trace_fact_type type, const struct trace_handl
                                .owner = handle->owner};
 }
 
+static void code_raised(struct trace_fact *fact, int32_t code)
+{
+    _Atomic int32_t *highest = (_Atomic int32_t *)&fact->code;
+    int32_t known = atomic_load(highest);
+    while (code > known && !atomic_compare_exchange_weak(highest, &known, code))
+        ;
+}
+
 void fact_noted(const struct trace_fact *key)
 {
     static const struct interning facts = {TABLE_INDEX_FACT, LOSS_FACTS, fact_is, fact_added};
@@ -50,6 +58,8 @@ void fact_noted(const struct trace_fact *key)
     if (!number)
         return;
     struct trace_fact *fact = record_of(TABLE_FACT, number);
+    if (key->type == FACT_IDLE_IN_TRANSACTION)
+        code_raised(fact, key->code);
     atomic_fetch_add_explicit(&fact->count, 1, memory_order_relaxed);
     atomic_store_explicit(&fact->last, time_now_coarse(), memory_order_relaxed);
 }

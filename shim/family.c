@@ -76,6 +76,18 @@ uint32_t child_taken(uint32_t parent, uint64_t *generation)
     return child;
 }
 
+uint32_t child_of_kind(uint32_t parent, enum kind kind)
+{
+    locked(family_lock(parent));
+    uint32_t child = handle_at(parent)->children;
+    while (child && handle_at(child)->parent == parent && handle_at(child)->kind != kind)
+        child = handle_at(child)->next_sibling;
+    if (child && handle_at(child)->parent != parent)
+        child = 0;
+    unlocked(family_lock(parent));
+    return child;
+}
+
 unsigned children_alive(uint32_t parent)
 {
     unsigned count = 0;

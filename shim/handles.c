@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+enum { LONGEST_LINE = 8 };
+#define IDLE_NOTED 5000000000u /* ns */
+
 const uint8_t kind_traits[KIND_LIMIT] = {
 #define KIND(id, name, noun, plural, parent, traits) [KIND_##id] = traits,
 #include <unclosed/kinds.def>
@@ -298,21 +301,27 @@ void handle_finished(uint32_t slot, enum trace_ended how)
         taken_and_finished(parent, parent_generation, ENDED_EXPLICIT);
 }
 
-void handle_touched(uint32_t slot)
-{
-    uint64_t now = time_now_coarse();
-    uint32_t id = thread_id(now), parent = parent_of(slot);
-    for (uint32_t at = slot; at; at = at == slot ? parent : 0) { /* who steps a statement uses its connection */
-        atomic_store_explicit(&handle_at(at)->last_used, now, memory_order_relaxed);
-        atomic_store_explicit(&handle_at(at)->last_thread, id, memory_order_relaxed);
-    }
-}
-
-uint32_t handle_used(enum kind kind, uintptr_t address)
+uint32_t handle_in_use(enum kind kind, uintptr_t address)
 {
     uint32_t slot = looked_up(kind, address);
-    if (!slot || unlikely(is_zombie(slot)))
-        return 0;
-    handle_touched(slot);
-    return slot;
+    return slot && likely(!is_zombie(slot)) ? slot : 0;
+}
+
+/* A use of a child is a use of its parent: who steps a statement uses its connection, and the session above it. One that
+ * was used meanwhile has told of it itself, or was not idle. */
+struct idle handle_touched(uint32_t slot)
+{
+    uint64_t now = time_now_coarse();
+    uint32_t id = thread_id(now);
+    struct idle idle = {0};
+    for (unsigned steps = 0; slot && steps < LONGEST_LINE; steps++, slot = parent_of(slot)) {
+        struct trace_handle *handle = handle_at(slot);
+        uint64_t before = atomic_load_explicit(&handle->last_used, memory_order_relaxed);
+        atomic_store_explicit(&handle->last_used, now, memory_order_relaxed);
+        atomic_store_explicit(&handle->last_thread, id, memory_order_relaxed);
+        if (unlikely(now > before + IDLE_NOTED || idle.slot) &&
+            atomic_load_explicit(&handle->flags, memory_order_relaxed) & HANDLE_IN_TRANSACTION)
+            idle = now > before + IDLE_NOTED ? (struct idle){slot, now - before} : (struct idle){0};
+    }
+    return idle;
 }

@@ -35,6 +35,9 @@ static inline bool is_cheap(unsigned kind)
 /* The open handle's slot, 0: none. */
 HIDDEN uint32_t handle_found(enum kind kind, uintptr_t address);
 
+/* The same, 0 also for a zombie. */
+HIDDEN HOT uint32_t handle_in_use(enum kind kind, uintptr_t address);
+
 /* A new handle; with address 0 only a failed open. The slot, 0: not recorded (counted). */
 HIDDEN HOT uint32_t handle_opened(enum kind kind, uintptr_t address, uint32_t stack, const struct opening *opening);
 
@@ -50,9 +53,14 @@ HIDDEN void handle_made_zombie(uint32_t slot, const char *function);
 /* … or done. Ends transactions among the children; other children go on without a parent. */
 HIDDEN HOT void handle_finished(uint32_t slot, enum trace_ended how);
 
-/* It is being used, and with it its parent. handle_used: finds it, too, and gives its slot; 0: none, or a zombie. */
-HIDDEN HOT void handle_touched(uint32_t slot);
-HIDDEN HOT uint32_t handle_used(enum kind kind, uintptr_t address);
+/* What lay in a transaction, unused for seconds, and is used or closed now. slot 0: nothing did. */
+struct idle {
+    uint32_t slot;
+    uint64_t time; /* ns */
+};
+
+/* It is being used, and with it what it belongs to, of which it gives the outermost that lay idle. */
+HIDDEN HOT struct idle handle_touched(uint32_t slot);
 
 /* A close or use of what is not open here: closed before, or inherited by fork, or none of our business. */
 HIDDEN void stranger_closed(enum kind kind, uintptr_t address, uint32_t stack, const char *function);
@@ -76,6 +84,25 @@ HIDDEN bool is_transaction(unsigned kind);
 /* The handle of a connection's open transaction, 0: none. Two threads that share a connection may both see it begin. */
 HIDDEN uint32_t transaction_of(uint32_t connection);
 
+/* The statement it ran last, or its checkout did: a string, 0: not known. */
+HIDDEN uint32_t last_sql_of(uint32_t slot);
+
+/* It did lie idle; `stack`, `function`: of the use or close that has ended it. */
+HIDDEN void idle_noted(const struct idle *idle, uint32_t stack, const char *function);
+
+/* The same of a handle whose close begins. */
+static inline void idleness_closed(uint32_t slot, uint32_t stack, const char *function)
+{
+    if (likely(!(atomic_load_explicit(&handle_at(slot)->flags, memory_order_relaxed) & HANDLE_IN_TRANSACTION)))
+        return;
+    struct idle idle = handle_touched(slot);
+    if (idle.slot)
+        idle_noted(&idle, stack, function);
+}
+
+/* It is being used although its transaction had failed. */
+HIDDEN void use_while_failed_noted(uint32_t slot, uint32_t stack, const char *function);
+
 /* The connection is being closed while its transaction is open. */
 HIDDEN void transaction_cut(uint32_t connection, bool wrote, uint32_t stack, const char *function);
 
@@ -85,7 +112,8 @@ HIDDEN HOT uint32_t parent_of(uint32_t child); /* as it is at this moment; 0: no
 HIDDEN HOT void child_removed(uint32_t child);
 /* The first child, with no parent any more, and which handle it was; 0: no child left. */
 HIDDEN uint32_t child_taken(uint32_t parent, uint64_t *generation);
-HIDDEN unsigned children_alive(uint32_t parent); /* those that keep a closed parent alive */
+HIDDEN uint32_t child_of_kind(uint32_t parent, enum kind kind); /* the first such child, 0: none */
+HIDDEN unsigned children_alive(uint32_t parent);                /* those that keep a closed parent alive */
 
 /* counters.c */
 HIDDEN HOT void open_counted(struct trace_site *site, enum kind kind, uint64_t now, uint32_t target);

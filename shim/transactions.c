@@ -61,18 +61,37 @@ static void transaction_ended(enum kind kind, struct trace_handle *connection)
         handle_finished(transaction, ENDED_EXPLICIT);
 }
 
-/* Of the connection, too: what is still open at the end is judged by it. A savepoint's rollback makes it whole again. */
-static void failure_seen(struct trace_handle *connection, struct trace_handle *transaction, bool failed)
+/* A session's statement is its checkout's, and so is a connection's. */
+uint32_t last_sql_of(uint32_t slot)
 {
-    if (failed) {
-        atomic_fetch_or(&connection->flags, HANDLE_TX_FAILED);
-        if (transaction)
-            atomic_fetch_or(&transaction->flags, HANDLE_TX_FAILED);
-    } else {
-        atomic_fetch_and(&connection->flags, ~(uint32_t)HANDLE_TX_FAILED);
-        if (transaction)
-            atomic_fetch_and(&transaction->flags, ~(uint32_t)HANDLE_TX_FAILED);
-    }
+    uint32_t text = detail_value(slot, DETAIL_LAST_SQL), checkout = 0;
+    if (!text)
+        checkout = child_of_kind(slot, KIND_SQLALCHEMY_CHECKOUT);
+    if (!text && !checkout)
+        checkout = parent_of(slot);
+    return text || !checkout ? text : detail_value(checkout, DETAIL_LAST_SQL);
+}
+
+/* The connection is marked, too: what is still open at the end is judged by it. Where it happened is kept as close_stack,
+ * which a transaction does not use otherwise. */
+static void transaction_failed(uint32_t slot, uint32_t transaction, const struct caller *caller)
+{
+    atomic_fetch_or(&handle_at(slot)->flags, HANDLE_TX_FAILED);
+    if (!transaction)
+        return;
+    uint32_t sql = last_sql_of(slot);
+    atomic_store(&handle_at(transaction)->close_stack, stack_here(caller));
+    if (sql)
+        detail_stored(transaction, DETAIL_FAILED_SQL, sql);
+    atomic_fetch_or(&handle_at(transaction)->flags, HANDLE_TX_FAILED);
+}
+
+/* By a rollback to a savepoint. */
+static void transaction_recovered(uint32_t slot, uint32_t transaction)
+{
+    atomic_fetch_and(&handle_at(slot)->flags, ~(uint32_t)HANDLE_TX_FAILED);
+    if (transaction)
+        atomic_fetch_and(&handle_at(transaction)->flags, ~(uint32_t)HANDLE_TX_FAILED);
 }
 
 void transaction_seen(enum kind kind, uint32_t slot, const struct transaction_state *state, const struct caller *caller)
@@ -88,12 +107,46 @@ void transaction_seen(enum kind kind, uint32_t slot, const struct transaction_st
     }
     if (!was_open)
         transaction_begun(kind, slot, state, caller);
-    uint32_t number = kind ? transaction_of(slot) : 0;
-    struct trace_handle *transaction = number ? handle_at(number) : NULL;
+    bool had_failed = flags & HANDLE_TX_FAILED;
+    if (!state->wrote && state->failed == had_failed)
+        return;
+    uint32_t transaction = kind ? transaction_of(slot) : 0;
     if (state->wrote)
-        atomic_fetch_or(transaction ? &transaction->flags : &connection->flags, HANDLE_WROTE);
-    if (state->failed != (bool)(flags & HANDLE_TX_FAILED))
-        failure_seen(connection, transaction, state->failed);
+        atomic_fetch_or(&handle_at(transaction ? transaction : slot)->flags, HANDLE_WROTE);
+    if (state->failed && !had_failed)
+        transaction_failed(slot, transaction, caller);
+    else if (had_failed && !state->failed)
+        transaction_recovered(slot, transaction);
+}
+
+static uint32_t begin_stack_of(uint32_t transaction)
+{
+    return transaction ? site_at(handle_at(transaction)->site)->stack : 0;
+}
+
+void idle_noted(const struct idle *idle, uint32_t stack, const char *function)
+{
+    uint64_t milliseconds = idle->time / 1000000;
+    struct trace_fact fact = fact_about(FACT_IDLE_IN_TRANSACTION, handle_at(idle->slot));
+    fact.begin_stack = begin_stack_of(transaction_of(idle->slot));
+    fact.stack = stack;
+    fact.code = milliseconds < INT32_MAX ? (int32_t)milliseconds : INT32_MAX;
+    fact.function = string_interned(function);
+    fact_noted(&fact);
+}
+
+void use_while_failed_noted(uint32_t slot, uint32_t stack, const char *function)
+{
+    uint32_t transaction = transaction_of(slot);
+    struct trace_fact fact = fact_about(FACT_USED_WHILE_FAILED, handle_at(slot));
+    fact.begin_stack = begin_stack_of(transaction);
+    if (transaction) {
+        fact.close_stack = atomic_load(&handle_at(transaction)->close_stack);
+        fact.text = detail_value(transaction, DETAIL_FAILED_SQL);
+    }
+    fact.stack = stack;
+    fact.function = string_interned(function);
+    fact_noted(&fact);
 }
 
 void transaction_cut(uint32_t slot, bool wrote, uint32_t stack, const char *function)
@@ -106,7 +159,7 @@ void transaction_cut(uint32_t slot, bool wrote, uint32_t stack, const char *func
     struct trace_fact fact = fact_about(FACT_CLOSED_IN_TRANSACTION, connection);
     uint32_t flags = atomic_load(&begun->flags);
     fact.flags = (wrote || (flags & HANDLE_WROTE) ? FACT_WROTE : 0u) | (flags & HANDLE_TX_FAILED ? FACT_TX_FAILED : 0u);
-    fact.begin_stack = site_at(begun->site)->stack;
+    fact.begin_stack = begin_stack_of(transaction);
     fact.stack = stack;
     fact.function = string_interned(function);
     fact_noted(&fact);

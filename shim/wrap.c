@@ -7,6 +7,8 @@
 #include "adapters.h"
 #include "dlsym.h"
 
+#define LONG_CALL 100000000u /* ns */
+
 static const uint8_t handle_kind[FUNCTION_COUNT] = {
 #define NO_HANDLE NONE
 #define FUNCTION(library, function, handle, failure) [FUNCTION_##function] = KIND_OF(handle),
@@ -204,6 +206,8 @@ void call_closing(struct call *call, enum kind kind, uintptr_t handle)
     call->closing = handle_closing(kind, handle, stack);
     if (!call->closing)
         stranger_closed(kind, handle, stack, call->name);
+    else
+        idleness_closed(call->closing, stack, call->name);
     errno = error;
     guard_left();
 }
@@ -232,13 +236,26 @@ __attribute__((noinline)) static void stranger_met(const struct call *call, enum
     errno = error;
 }
 
-uint32_t call_used(struct call *call, enum kind kind, uintptr_t handle)
+__attribute__((noinline)) static void idleness_ended(const struct call *call, const struct idle *idle)
+{
+    int error = errno;
+    struct caller caller = caller_of(call);
+    idle_noted(idle, stack_here(&caller), call->name);
+    errno = error;
+}
+
+uint32_t call_used(struct call *call, enum kind kind, uintptr_t handle, bool continued)
 {
     if (!handle || !guard_entered())
         return 0;
-    uint32_t slot = handle_used(kind, handle);
-    if (unlikely(!slot))
+    uint32_t slot = handle_in_use(kind, handle);
+    if (likely(slot)) {
+        struct idle idle = handle_touched(slot);
+        if (unlikely(idle.slot) && !continued)
+            idleness_ended(call, &idle);
+    } else {
         stranger_met(call, kind, handle);
+    }
     guard_left();
     return slot;
 }
@@ -253,12 +270,20 @@ uint32_t handle_known(struct call *call, enum kind kind, uintptr_t handle)
     return slot;
 }
 
+/* A long call is no idleness. */
+static void connection_rests(uint32_t connection)
+{
+    if (time_now_coarse() > atomic_load_explicit(&handle_at(connection)->last_used, memory_order_relaxed) + LONG_CALL)
+        handle_touched(connection);
+}
+
 void call_transaction(struct call *call, enum kind kind, uint32_t connection, const struct transaction_state *state)
 {
     if (!guard_entered())
         return;
     int error = errno;
     struct caller caller = caller_of(call);
+    connection_rests(connection);
     transaction_seen(kind, connection, state, &caller);
     errno = error;
     guard_left();

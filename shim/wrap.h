@@ -70,22 +70,22 @@ struct closing_result {
             call_closed(&call, &(struct closing_result){__VA_ARGS__}); \
     while (0)
 
-/* The handle is used; of one that was closed, that is a fact. Gives its slot or 0. Before the real call, which may crash. */
-#define used(kind, handle) (call.recorded ? call_used(&call, KIND_##kind, (uintptr_t)(handle)) : 0)
+/* The handle is used; of one that was closed, that is a fact. Gives its slot or 0. Before the real call, which may crash.
+ * still_used: by a call that belongs to an earlier one, which has kept it busy until now. */
+#define used(kind, handle) (call.recorded ? call_used(&call, KIND_##kind, (uintptr_t)(handle), false) : 0)
+#define still_used(kind, handle) (call.recorded ? call_used(&call, KIND_##kind, (uintptr_t)(handle), true) : 0)
 
-/* How the connection's transaction stands now; see struct transaction_state. */
-#define transaction(kind, connection_slot, ...)                                      \
-    do {                                                                             \
-        struct transaction_state state_ = {__VA_ARGS__};                             \
-        if (call.recorded && (connection_slot) && is_news(connection_slot, &state_)) \
-            call_transaction(&call, KIND_##kind, connection_slot, &state_);          \
+/* How the connection's transaction stands now, after the real call; see struct transaction_state. */
+#define transaction(kind, connection_slot, ...)                                                        \
+    do {                                                                                               \
+        struct transaction_state state_ = {__VA_ARGS__};                                               \
+        if (call.recorded && (connection_slot) && (state_.open || is_in_transaction(connection_slot))) \
+            call_transaction(&call, KIND_##kind, connection_slot, &state_);                            \
     } while (0)
 
-static inline bool is_news(uint32_t connection, const struct transaction_state *state)
+static inline bool is_in_transaction(uint32_t connection)
 {
-    uint32_t flags = atomic_load_explicit(&handle_at(connection)->flags, memory_order_relaxed);
-    return state->open ? !(flags & HANDLE_IN_TRANSACTION) || state->wrote || state->failed
-                       : flags & HANDLE_IN_TRANSACTION;
+    return atomic_load_explicit(&handle_at(connection)->flags, memory_order_relaxed) & HANDLE_IN_TRANSACTION;
 }
 
 /* The connection is closed while a transaction is open. `wrote`: besides what transaction() has said. */
@@ -114,7 +114,7 @@ HIDDEN HOT function_address helper_found(enum function function, unsigned copy);
 HIDDEN HOT uint32_t call_opened(struct call *call, enum kind kind, uintptr_t handle, const struct opening *opening);
 HIDDEN HOT void call_closing(struct call *call, enum kind kind, uintptr_t handle);
 HIDDEN HOT void call_closed(struct call *call, const struct closing_result *result);
-HIDDEN HOT uint32_t call_used(struct call *call, enum kind kind, uintptr_t handle);
+HIDDEN HOT uint32_t call_used(struct call *call, enum kind kind, uintptr_t handle, bool continued);
 HIDDEN uint32_t handle_known(struct call *call, enum kind kind, uintptr_t handle);
 HIDDEN void call_transaction(struct call *call, enum kind kind, uint32_t connection,
                              const struct transaction_state *state);

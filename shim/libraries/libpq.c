@@ -97,6 +97,9 @@ WRAP(PostgresPollingStatusType, PQconnectPoll, (PGconn * conn))
 WRAP(void, PQfinish, (PGconn * conn))
 {
     CALL(PQfinish, conn);
+    uint32_t connection = open_handle(LIBPQ_CONNECTION, conn);
+    if (connection && HELPER_OF(PQtransactionStatus)(conn) == PQTRANS_ACTIVE)
+        still_used(LIBPQ_CONNECTION, conn);
     closing(LIBPQ_CONNECTION, conn);
     real(conn);
     closed_in_transaction(false);
@@ -171,15 +174,16 @@ RESET(PostgresPollingStatusType, PQresetPoll)
 
 /* --- results ------------------------------------------------------------------------------------------------------------------ */
 
-#define RESULT(name, declared, arguments)                   \
-    WRAP(PGresult *, name, declared)                        \
-    {                                                       \
-        CALL(name, conn);                                   \
-        uint32_t connection = used(LIBPQ_CONNECTION, conn); \
-        PGresult *result = real arguments;                  \
-        work_done(&call, connection, conn, result);         \
-        opened(LIBPQ_RESULT, result, .parent = connection); \
-        return result;                                      \
+#define RESULT(name, declared, arguments) RESULT_OF(used, name, declared, arguments)
+#define RESULT_OF(used_how, name, declared, arguments)          \
+    WRAP(PGresult *, name, declared)                            \
+    {                                                           \
+        CALL(name, conn);                                       \
+        uint32_t connection = used_how(LIBPQ_CONNECTION, conn); \
+        PGresult *result = real arguments;                      \
+        work_done(&call, connection, conn, result);             \
+        opened(LIBPQ_RESULT, result, .parent = connection);     \
+        return result;                                          \
     }
 
 RESULT(PQexec, (PGconn * conn, const char *query), (conn, query))
@@ -197,7 +201,7 @@ RESULT(PQdescribePrepared, (PGconn * conn, const char *statement), (conn, statem
 RESULT(PQdescribePortal, (PGconn * conn, const char *portal), (conn, portal))
 RESULT(PQclosePrepared, (PGconn * conn, const char *statement), (conn, statement))
 RESULT(PQclosePortal, (PGconn * conn, const char *portal), (conn, portal))
-RESULT(PQgetResult, (PGconn * conn), (conn))
+RESULT_OF(still_used, PQgetResult, (PGconn * conn), (conn)) /* of what was sent: it may have run for long */
 RESULT(PQfn,
        (PGconn * conn, int function, int *buffer, int *length, int is_integer, const PQArgBlock *arguments, int count),
        (conn, function, buffer, length, is_integer, arguments, count))
@@ -260,7 +264,7 @@ SEND(PQsendClosePortal, (PGconn * conn, const char *portal), (conn, portal))
 WRAP(PGcancel *, PQgetCancel, (PGconn * conn))
 {
     CALL(PQgetCancel, conn);
-    uint32_t connection = used(LIBPQ_CONNECTION, conn);
+    uint32_t connection = still_used(LIBPQ_CONNECTION, conn);
     PGcancel *cancel = real(conn);
     opened(LIBPQ_CANCEL, cancel, .parent = connection);
     return cancel;
@@ -277,7 +281,7 @@ WRAP(void, PQfreeCancel, (PGcancel * cancel))
 WRAP(PGcancelConn *, PQcancelCreate, (PGconn * conn))
 {
     CALL(PQcancelCreate, conn);
-    uint32_t connection = used(LIBPQ_CONNECTION, conn);
+    uint32_t connection = still_used(LIBPQ_CONNECTION, conn);
     PGcancelConn *cancel = real(conn);
     opened(LIBPQ_CANCEL, cancel, .parent = connection);
     return cancel;

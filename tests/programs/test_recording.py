@@ -104,6 +104,6 @@ def test_every_way_to_end_is_counted(api):
 def test_incident_has_its_holders(api):
     [(rule, waited, message)] = api.rows("SELECT rule, waited_ns, message FROM incident")
     assert (rule, waited, message) == ("pool-exhausted", 3000000000, "no lease for 3 s")
-    assert api.rows("SELECT owner_label FROM holder WHERE owner_label IS NOT NULL ORDER BY 1") == [("GET /orders",), ("load",)]
+    assert api.rows("SELECT owner_label FROM holder WHERE owner_label IS NOT NULL ORDER BY 1") == [("GET /orders",), ("GET /orders",)]
     [incident] = api.json["incidents"]
     assert incident["rule"] == "pool-exhausted" and incident["waited_s"] == 3
