@@ -36,9 +36,8 @@ ADAPTERS = {
     "pytest": "servers",
     "_sqlite3": "drivers",
     "psycopg2._psycopg": "drivers",
-    "psycopg_c._psycopg": "drivers",
-    "psycopg_binary._psycopg": "drivers",
-    "psycopg.pq.pq_ctypes": "drivers",
+    "psycopg_c.pq": "drivers",
+    "psycopg_binary.pq": "drivers",
     "MySQLdb._mysql": "drivers",
 }
 

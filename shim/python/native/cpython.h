@@ -72,6 +72,8 @@ void Py_IncRef(PyObject *object);
 void Py_DecRef(PyObject *object);
 unsigned long PyType_GetFlags(PyObject *type);
 int PyType_IsSubtype(PyObject *type, PyObject *base);
+void *PyType_GetSlot(PyObject *type, int slot); /* before 3.10 fails for types that were not made at run time */
+enum { Py_tp_finalize = 80 };
 PyObject *PyObject_GetAttrString(PyObject *object, const char *name);
 PyObject *PyImport_GetModuleDict(void);                                 /* borrowed */
 PyObject *PyDict_GetItemString(PyObject *dictionary, const char *name); /* borrowed */

@@ -301,13 +301,22 @@ FUNCTION(adapter)
     return nothing();
 }
 
-/* tp_dealloc comes behind the head, ob_size, tp_name, tp_basicsize and tp_itemsize (Doc/c-api/typeobj.rst). It is read there
- * because PyType_GetSlot takes only types made at run time before 3.10. */
+/* tp_dealloc, behind the head, ob_size, tp_name, tp_basicsize and tp_itemsize (Doc/c-api/typeobj.rst), of any type in any
+ * version. */
 static const void *destructor_at(PyObject *type)
 {
     const void *destructor;
     memcpy(&destructor, (const char *)type + python.head + 4 * sizeof(void *), sizeof(destructor));
     return destructor;
+}
+
+/* The collector of cycles calls it by itself. */
+static const void *finalizer_at(PyObject *type)
+{
+    const void *finalizer = PyType_GetSlot(type, Py_tp_finalize);
+    if (!finalizer)
+        PyErr_Clear();
+    return finalizer;
 }
 
 /* What all classes written in Python share. NULL: it could not be found out. */
@@ -331,8 +340,11 @@ FUNCTION(destructor_of)
     if (!is_a(given[0], TYPE_IS_TYPE))
         return nothing();
     const void *own = destructor_at(given[0]), *of_classes = destructor_of_classes();
-    if (own && of_classes && own != of_classes && own != destructor_at(&PyBaseObject_Type))
-        unclosed_destructor(own);
+    if (!own || !of_classes || own == of_classes || own == destructor_at(&PyBaseObject_Type))
+        return nothing();
+    unclosed_destructor(own);
+    if (finalizer_at(given[0]))
+        unclosed_destructor(finalizer_at(given[0]));
     return nothing();
 }
 
