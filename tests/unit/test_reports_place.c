@@ -94,6 +94,38 @@ static void python_code_is_told_by_its_file_alone(void **state)
            });
 }
 
+static void python_installs_itself_in_many_ways(void **state)
+{
+    (void)state;
+    expect(NULL, CODE_PYTHON,
+           (const struct expectation[]){
+               {NULL, "/lib/python3.11/threading.py", CODE_SYSTEM},
+               {NULL, "/usr/lib64/python3.9/threading.py", CODE_SYSTEM},
+               {NULL, "/usr/lib/python311.zip/json/decoder.py", CODE_SYSTEM},
+               {NULL, "/opt/python/lib/python3.13t/threading.py", CODE_SYSTEM},
+               {NULL, "/opt/conda/envs/shop/lib/python3.12/asyncio/runners.py", CODE_SYSTEM},
+               {NULL, "/opt/conda/lib/python3.12/site-packages/sqlalchemy/orm/session.py", CODE_THIRD_PARTY},
+               {NULL, "/home/me/.local/lib/python3.11/site-packages/flask/app.py", CODE_THIRD_PARTY},
+               {NULL, "/home/me/.shiv/shop_5f1c/site-packages/flask/app.py", CODE_THIRD_PARTY},
+               {NULL, "/srv/shop.pyz/shop/__main__.py", CODE_USER},
+               {NULL, "/srv/venv/src/shop/shop/db.py", CODE_USER}, /* an editable install */
+               {NULL, "/srv/lib/python311.zipped/x.py", CODE_USER},
+               {NULL, "<stdin>", CODE_USER},
+               {NULL, "/usr/lib/unclosed/python/_unclosed/alchemy.py", CODE_DRIVER},
+               {NULL, NULL, CODE_USER},
+           });
+}
+
+static void a_prefix_is_what_a_python_is_installed_in(void **state)
+{
+    (void)state;
+    assert_int_equal(python_prefix("/srv/venv/lib/python3.11/site-packages/x.py"), 9);
+    assert_int_equal(python_prefix("/usr/lib64/python3.9/threading.py"), 4);
+    assert_int_equal(python_prefix("/lib/python3/dist-packages/x.py"), 0);
+    assert_int_equal(python_prefix("/srv/app/main.py"), 0);
+    assert_int_equal(python_prefix(""), 0);
+}
+
 static void an_app_root_makes_code_the_users_but_not_the_packages_inside_it(void **state)
 {
     (void)state;
@@ -156,6 +188,8 @@ int main(void)
         cmocka_unit_test(native_code_belongs_to_the_user_unless_a_path_says_otherwise),
         cmocka_unit_test(the_library_that_opened_the_handle_is_the_driver),
         cmocka_unit_test(python_code_is_told_by_its_file_alone),
+        cmocka_unit_test(python_installs_itself_in_many_ways),
+        cmocka_unit_test(a_prefix_is_what_a_python_is_installed_in),
         cmocka_unit_test(an_app_root_makes_code_the_users_but_not_the_packages_inside_it),
         cmocka_unit_test(third_party_patterns_win_over_app_roots),
         cmocka_unit_test(the_place_is_the_innermost_code_of_the_user),
