@@ -66,48 +66,40 @@ static const char emptied[] = "DELETE FROM finding; DELETE FROM finding_process;
                               "DELETE FROM finding_label; DELETE FROM finding_child;"
                               "DROP TABLE IF EXISTS temp.occurrence; DROP TABLE IF EXISTS temp.gathered;";
 
-/* The outermost open handle that `id` goes down with; itself, mostly. */
-#define FAMILY_OF(id)                                                                    \
-    "coalesce((WITH RECURSIVE up (id, parent, is_child) AS ("                            \
-    "     SELECT id, parent, is_child FROM handle WHERE id = " id                        \
-    "     UNION SELECT above.id, above.parent, above.is_child"                           \
-    "           FROM up JOIN handle AS above ON above.id = up.parent WHERE up.is_child)" \
-    " SELECT id FROM up WHERE NOT is_child OR parent IS NULL LIMIT 1), " id ")"
+/* The outermost open handle that found.handle goes down with; itself, mostly. */
+#define FAMILY                                                                                    \
+    "coalesce((WITH RECURSIVE up (id, parent, is_child) AS ("                                     \
+    "              SELECT id, parent, is_child FROM handle WHERE id = found.handle"               \
+    "              UNION SELECT above.id, above.parent, above.is_child"                           \
+    "                    FROM up JOIN handle AS above ON above.id = up.parent WHERE up.is_child)" \
+    "          SELECT id FROM up WHERE NOT is_child OR parent IS NULL LIMIT 1), found.handle)"
 
-/*
- * One mistake, one finding. Of two rules that found the same handle, or its parent, the one that outranks the other is
- * told. What the other one counted at the same place without naming handles (those that are closed by now) is added.
- */
+/* One mistake, one finding: of two rules that found the same handle, or its parent, the one that outranks the other is
+ * told. */
 static const char outranked_dropped[] =
-    "CREATE TEMP TABLE stronger AS "
-    "SELECT DISTINCT rule, " FAMILY_OF(
-        "found.handle") " AS family FROM temp.found "
-                        "WHERE handle IS NOT NULL AND rule IN (SELECT by_rule FROM temp.outranked);"
-                        "CREATE INDEX temp.stronger_by_family ON stronger (family, rule);"
-                        "DELETE FROM temp.found WHERE handle IS NOT NULL AND EXISTS (SELECT 1 FROM temp.stronger)"
-                        "    AND rule IN (SELECT rule FROM temp.outranked)"
-                        "    AND EXISTS (SELECT 1 FROM temp.outranked JOIN temp.stronger ON stronger.rule = "
-                        "outranked.by_rule"
-                        "                WHERE outranked.rule = found.rule AND stronger.family = " FAMILY_OF(
-                            "found.handle") ");"
-                                            "CREATE TEMP TABLE stronger_place AS "
-                                            "SELECT rule, coalesce(found.site, handle.site) AS site, min(title) AS "
-                                            "title "
-                                            "FROM temp.found JOIN handle ON handle.id = found.handle "
-                                            "WHERE rule IN (SELECT by_rule FROM temp.outranked) GROUP BY 1, 2;"
-                                            "CREATE INDEX temp.stronger_place_by_site ON stronger_place (site, rule);"
-                                            "UPDATE temp.found SET (rule, title, severity) ="
-                                            "    (SELECT stronger_place.rule, stronger_place.title, NULL"
-                                            "     FROM temp.outranked JOIN temp.stronger_place ON stronger_place.rule "
-                                            "= outranked.by_rule"
-                                            "     WHERE outranked.rule = found.rule AND stronger_place.site = "
-                                            "found.site LIMIT 1) "
-                                            "WHERE handle IS NULL AND fact IS NULL AND incident IS NULL AND EXISTS ("
-                                            "    SELECT 1 FROM temp.outranked JOIN temp.stronger_place ON "
-                                            "stronger_place.rule = outranked.by_rule"
-                                            "    WHERE outranked.rule = found.rule AND stronger_place.site = "
-                                            "found.site);"
-                                            "DROP TABLE temp.stronger; DROP TABLE temp.stronger_place;";
+    "CREATE TEMP TABLE stronger AS SELECT DISTINCT rule, " FAMILY " AS family FROM temp.found"
+    "    WHERE handle IS NOT NULL AND rule IN (SELECT by_rule FROM temp.outranked);"
+    "CREATE INDEX temp.stronger_by_family ON stronger (family, rule);"
+    "DELETE FROM temp.found WHERE handle IS NOT NULL AND EXISTS (SELECT 1 FROM temp.stronger)"
+    "    AND rule IN (SELECT rule FROM temp.outranked)"
+    "    AND EXISTS (SELECT 1 FROM temp.outranked JOIN temp.stronger ON stronger.rule = by_rule"
+    "                WHERE outranked.rule = found.rule AND stronger.family = " FAMILY ");"
+    "DROP TABLE temp.stronger;";
+
+/* What a rule counted at a place without naming handles, because they are closed, is added to what a rule that includes
+ * it has found there. */
+static const char included_added[] =
+    "CREATE TEMP TABLE stronger AS"
+    "    SELECT included.rule AS rule, by_rule, coalesce(found.site, handle.site) AS site, min(title) AS title"
+    "    FROM temp.included JOIN temp.found ON found.rule = by_rule LEFT JOIN handle ON handle.id = found.handle"
+    "    GROUP BY 1, 2, 3;"
+    "CREATE INDEX temp.stronger_by_site ON stronger (site, rule);"
+    "UPDATE temp.found SET (rule, title, severity) = (SELECT by_rule, title, NULL FROM temp.stronger"
+    "                                                 WHERE stronger.site = found.site AND stronger.rule = found.rule)"
+    "    WHERE handle IS NULL AND fact IS NULL AND incident IS NULL"
+    "    AND EXISTS (SELECT 1 FROM temp.stronger"
+    "                WHERE stronger.site = found.site AND stronger.rule = found.rule);"
+    "DROP TABLE temp.stronger;";
 
 /* Third-party code is nobody's fault here: whatever the rule says, it is a note. A severity that was asked for holds for
  * all that the rule finds. */
@@ -253,8 +245,9 @@ static bool functions_registered(sqlite3 *db)
 bool findings_made(sqlite3 *db)
 {
     return functions_registered(db) && executed(db, indexed) && executed(db, emptied) &&
-           executed(db, outranked_dropped) && executed(db, occurrences_made) && executed(db, gathered) &&
-           executed(db, representatives_chosen) && executed(db, findings_inserted) && executed(db, details_inserted) &&
+           executed(db, outranked_dropped) && executed(db, included_added) && executed(db, occurrences_made) &&
+           executed(db, gathered) && executed(db, representatives_chosen) && executed(db, findings_inserted) &&
+           executed(db, details_inserted) &&
            executed(db, "DROP TABLE temp.occurrence; DROP TABLE temp.gathered; DROP TABLE temp.found;"
-                        "DROP TABLE temp.outranked");
+                        "DROP TABLE temp.outranked; DROP TABLE temp.included");
 }

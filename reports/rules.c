@@ -28,6 +28,7 @@ static const struct key keys[] = {
     {"right", offsetof(struct rule, right), false, true},
     {"misleads", offsetof(struct rule, misleads), false, false},
     {"outranks", offsetof(struct rule, outranks), false, false},
+    {"includes", offsetof(struct rule, includes), false, false},
 };
 enum { KEY_COUNT = sizeof keys / sizeof keys[0], SEVERITY_KEY = 1, VERBATIM_INDENT = 4, TEXT_LIMIT = 1 << 20 };
 
@@ -100,7 +101,7 @@ static const char *block_read(char *texts[KEY_COUNT], const char *text, char *pr
         } else if (!continues && strncmp(line, "SPDX-", 5) != 0) {
             return snprintf(problem, size,
                             "line %u: not one of the keys id, severity, title, phrase, explain, fix, "
-                            "wrong, right, misleads, outranks; lines that continue one are indented",
+                            "wrong, right, misleads, outranks, includes; lines that continue one are indented",
                             number),
                    NULL;
         } else if (continues && key != NULL && !value_added(texts, key, line, left)) {
@@ -362,19 +363,30 @@ static sqlite3_stmt *rule_prepared(sqlite3 *db, const struct rule *rule)
     return statement;
 }
 
-/* Table outranked: which rule is told instead of which, when both find the same. */
-static bool ranks_stored(sqlite3 *db, const struct rule_set *set)
+static void relation_stored(struct insert *insert, const char *others, const char *rule)
 {
-    if (!executed(db, "DROP TABLE IF EXISTS temp.outranked; CREATE TEMP TABLE outranked (rule, by_rule)"))
+    char *names = others != NULL ? strdup(others) : NULL, *rest = NULL;
+
+    for (char *name = names != NULL ? strtok_r(names, " ", &rest) : NULL; name != NULL;
+         name = strtok_r(NULL, " ", &rest))
+        INSERTED(insert, text(name), text(rule));
+    free(names);
+}
+
+/* Tables outranked and included: what is told instead of what, and what is counted with what. */
+static bool relations_stored(sqlite3 *db, const struct rule_set *set)
+{
+    if (!executed(db, "DROP TABLE IF EXISTS temp.outranked; DROP TABLE IF EXISTS temp.included;"
+                      "CREATE TEMP TABLE outranked (rule, by_rule); CREATE TEMP TABLE included (rule, by_rule)"))
         return false;
-    struct insert insert = insert_prepared(db, "outranked", "rule by_rule");
+    struct insert outranked = insert_prepared(db, "outranked", "rule by_rule");
+    struct insert included = insert_prepared(db, "included", "rule by_rule");
     for (size_t i = 0; i < set->count; i++) {
-        char *names = set->rules[i].outranks != NULL ? strdup(set->rules[i].outranks) : NULL, *rest = NULL;
-        for (char *name = names; names != NULL && (name = strtok_r(name, " ", &rest)) != NULL; name = NULL)
-            INSERTED(&insert, text(name), text(set->rules[i].id));
-        free(names);
+        relation_stored(&outranked, set->rules[i].outranks, set->rules[i].id);
+        relation_stored(&included, set->rules[i].includes, set->rules[i].id);
     }
-    return insert_finished(&insert);
+    bool good = insert_finished(&outranked);
+    return insert_finished(&included) && good;
 }
 
 /* What rules look up by. */
@@ -434,7 +446,7 @@ static bool rule_run(sqlite3 *db, const struct rule *rule, sqlite3_stmt *insert)
 
 bool rules_run(sqlite3 *db, const struct rule_set *set)
 {
-    bool good = rules_stored(db, set) && ranks_stored(db, set) && executed(db, indexed) &&
+    bool good = rules_stored(db, set) && relations_stored(db, set) && executed(db, indexed) &&
                 executed(db, "DROP TABLE IF EXISTS temp.found; CREATE TEMP TABLE found (rule, " COLUMN_NAMES ")");
     sqlite3_stmt *insert =
         good ? prepared(db, "INSERT INTO temp.found VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)") : NULL;

@@ -20,9 +20,11 @@
 
 #include "options.h"
 
-struct rule { /* all text allocated; wrong, right, misleads and outranks may be NULL */
+struct rule { /* all text allocated; wrong, right, misleads, outranks, includes may be NULL */
     char *id, *title, *phrase, *explain, *fix, *wrong, *right, *misleads;
-    char *outranks; /* ids of rules that say less about the same thing, separated by blanks */
+    /* Ids of rules, separated by blanks: which say less about the same handle; whose closed handles, opened at the same
+     * place, are the same mistake. */
+    char *outranks, *includes;
     char *query;
     char *origin; /* file name for messages */
     enum severity default_severity, severity;
@@ -47,7 +49,7 @@ bool rule_parsed(struct rule *rule, const char *origin, const char *text, char *
 
 /*
  * Fills table `rule`, runs every rule that is not off, and leaves what they yield in the temporary table `found`, one
- * row for each row of a rule; which rule outranks which is in `outranked`. Queries may only read: anything else is refused before it runs. False after a message.
+ * row for each row of a rule; which rule outranks and includes which is in `outranked` and `included`. Queries may only read: anything else is refused before it runs. False after a message.
  */
 bool rules_run(sqlite3 *db, const struct rule_set *set);
 

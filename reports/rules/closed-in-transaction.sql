@@ -9,19 +9,24 @@
 -- wrong:
 --     sqlite3_exec(db, "begin; insert into orders values (1)", NULL, NULL, NULL);
 --     sqlite3_close(db);                      /* the insert is lost */
+--
+--     with Session(engine) as session:
+--         session.add(Order())
+--         session.flush()                     # written, and rolled back at the end of the block
 -- right:
 --     sqlite3_exec(db, "begin; insert into orders values (1); commit", NULL, NULL, NULL);
 --     sqlite3_close(db);
+--
+--     with Session(engine) as session, session.begin():
+--         session.add(Order())
 -- misleads: A program may count on the rollback, in a dry run for example; say so with an explicit rollback. Nothing is
 --   reported while an exception unwinds, for a transaction that only read, or for one that had failed already.
 WITH cut AS (
-    SELECT fact.*, closed_handle.how
+    SELECT fact.*, CASE WHEN fact.type = 'noticed' THEN 'explicit' ELSE closed_handle.how END AS how
     FROM fact LEFT JOIN closed_handle ON closed_handle.process = fact.process
                                          AND closed_handle.generation = fact.generation
-    WHERE type = 'closed-in-transaction'
-      AND wrote
-      AND NOT unwinding
-      AND NOT tx_failed)
+    WHERE (type = 'closed-in-transaction' AND wrote AND NOT unwinding AND NOT tx_failed)
+       OR (type = 'noticed' AND function = 'closed-in-transaction'))
 SELECT cut.id AS fact,
        cut.stack AS closed_stack,
        -- where the garbage collector happened to run is no place to look at

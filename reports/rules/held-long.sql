@@ -32,7 +32,7 @@ long_ago AS (
 longest_by_request AS (
     SELECT site, owner_label, count(*) AS handles, max(closed_at - opened_at) AS longest
     FROM closed_handle JOIN allowed
-    WHERE closed_at - opened_at >= allowed.ns AND owner_label LIKE '% /%' AND owner_label NOT LIKE '%::%'
+    WHERE closed_at - opened_at >= allowed.ns AND owner_label GLOB '[A-Z]* [/(]*' AND owner_label NOT LIKE '%::%'
       AND kind LIKE '%.connection'
     GROUP BY site, owner_label)
 SELECT id AS handle, NULL AS site, NULL AS label, NULL AS count,

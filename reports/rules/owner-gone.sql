@@ -20,8 +20,8 @@
 --     def get_session():
 --         with Session(engine) as session:
 --             yield session
--- outranks: leaked open-at-exit in-use-at-termination closed-by-gc no-rollback-after-error idle-in-transaction held-long
---   growing
+-- outranks: leaked open-at-exit in-use-at-termination no-rollback-after-error idle-in-transaction held-long growing
+-- includes: closed-by-gc
 -- misleads: What a request opens and leaves to a task that outlives it looks abandoned while that task waits; open it in the
 --   task. A connection that is opened on first use, inside of a request, and kept in a global is not reported when it is the
 --   only one from its place, when it was used again later, or when a pool opened it.
@@ -32,7 +32,10 @@ WITH ended AS (
            owner.kind AS owner_kind,
            coalesce(CASE owner.kind WHEN 'request' THEN '' ELSE owner.kind || ' ' END || nullif(owner.label, ''),
                     'its ' || owner.kind) AS who,
-           nullif(nullif(nullif(owner.end_reason, ''), 'returned'), 'thread ended') AS reason,
+           CASE WHEN owner.end_reason LIKE 'exception %' THEN ' ended by an exception (' || substr(owner.end_reason, 11) || ')'
+                WHEN owner.end_reason IN ('cancelled', 'never finished') THEN ' was ' || owner.end_reason
+                WHEN owner.end_reason = 'client disconnected' THEN ' ended when its client disconnected'
+                ELSE ' ended' END AS how,
            process.seen_until_at - handle.owner_ended_at AS since
     FROM open_handle AS handle
          JOIN owner ON owner.id = handle.owner
@@ -62,8 +65,7 @@ abandoned AS (
 SELECT id AS handle, NULL AS site, NULL AS label, NULL AS count,
        CASE kind WHEN 'sqlalchemy.session' THEN 'Session never closed'
                  WHEN 'sqlalchemy.checkout' THEN 'Connection never given back to its pool' END AS title,
-       who || ' ended' || coalesce(' (' || reason || ')', '')
-           || CASE process_ended WHEN 'running' THEN ' and its ' ELSE '; its ' END
+       who || how || '; its '
            || CASE WHEN of_a_pool THEN 'connection ' || CASE process_ended WHEN 'running' THEN 'is' ELSE 'was' END
                                        || ' still checked out'
                    ELSE '{noun} ' || CASE process_ended WHEN 'running' THEN 'is' ELSE 'was' END || ' still open' END
@@ -71,10 +73,10 @@ SELECT id AS handle, NULL AS site, NULL AS label, NULL AS count,
            || CASE WHEN max(tx_failed) OVER same THEN ', in a failed transaction' ELSE '' END
            || CASE WHEN sum(handles) OVER same > 1 THEN ' (oldest ' ELSE ' (' END
            || duration(max(since) OVER same)
-           || CASE process_ended WHEN 'running' THEN ' ago)' WHEN 'exit' THEN ' before the process''s end)'
+           || CASE process_ended WHEN 'running' THEN ' ago)' WHEN 'exit' THEN ' before the process ended)'
                                  ELSE ' before the process was gone)' END AS evidence
 FROM abandoned
-WINDOW same AS (PARTITION BY site, who, reason, process_ended, in_transaction)
+WINDOW same AS (PARTITION BY site, who, how, process_ended, in_transaction)
 UNION ALL
 -- of these only the ring of closed handles knows
 SELECT NULL, site, owner_label, count(*), 'Session never closed',

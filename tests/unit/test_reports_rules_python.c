@@ -126,11 +126,11 @@ TEST(a_session_whose_request_has_ended_is_one_error)
     TOLD;
     killed(&run);
     owned_by(&run, session_at_work(&run, "last_used_at=1030000000000"),
-             owner(&run, "request", "GET /orders", "ended_at=1032000000000, end_reason='ValueError'"));
+             owner(&run, "request", "GET /orders", "ended_at=1032000000000, end_reason='exception ValueError'"));
     judge(&run);
     assert_found(&run, "owner-gone error 1");
     assert_string_equal(queried(&run, "SELECT title FROM finding"), "Session never closed");
-    assert_evidence(&run, "GET /orders ended (ValueError); its connection was still checked out "
+    assert_evidence(&run, "GET /orders ended by an exception (ValueError); its connection was still checked out "
                           "(28 s before the process was gone)");
     assert_string_equal(queried(&run, "SELECT group_concat(kind) FROM (SELECT * FROM finding_child ORDER BY kind)"),
                         POSTGRESQL "," CHECKOUT);
@@ -145,7 +145,7 @@ TEST(of_a_process_that_runs_it_is_said_now)
              owner(&run, "request", "GET /orders", "ended_at=1032000000000, end_reason='returned'"));
     judge(&run);
     assert_found(&run, "owner-gone error 1");
-    assert_evidence(&run, "GET /orders ended and its connection is still checked out (28 s ago)");
+    assert_evidence(&run, "GET /orders ended; its connection is still checked out (28 s ago)");
     run_forgotten(&run);
 }
 
@@ -201,6 +201,17 @@ TEST(who_was_collected_meanwhile_is_counted_with_those_that_are_open)
     assert_evidence(&run, "garbage collector");
     assert_evidence(&run, "still checked out");
     run_forgotten(&run);
+}
+
+TEST(what_was_held_long_and_given_back_is_not_counted_with_those_that_were_not)
+{
+    TOLD;
+    killed(&run);
+    ended(&run, CHECKOUT, "execute", "explicit", 40, "GET /export");
+    sql(&run, "UPDATE site SET held_max_ns = 63000000000");
+    int64_t request = owner(&run, "request", "GET /orders", "ended_at=1032000000000");
+    owned_by(&run, handle_of(&run, 1, CHECKOUT, "execute", "last_used_at=1030000000000, reference='found'"), request);
+    JUDGED("owner-gone error 1; held-long warning 1");
 }
 
 TEST(what_only_the_shutdown_gave_back_had_lost_its_owner)
@@ -635,6 +646,17 @@ static void writer_blocks(struct run_case *run, const char *settings)
     holder(run, trouble, SQLITE, "bystander", "in_transaction=0");
 }
 
+TEST(a_session_closed_before_its_commit_has_lost_its_writes)
+{
+    TOLD;
+    fact(&run, 1, "noticed", "close_it", "kind='" SESSION "', function='closed-in-transaction'");
+    judge(&run);
+    assert_found(&run, "closed-in-transaction warning 1");
+    assert_string_equal(queried(&run, "SELECT title || ' at ' || where_function FROM finding"),
+                        "SQLAlchemy session closed with unsaved writes at close_it");
+    run_forgotten(&run);
+}
+
 TEST(a_writer_at_work_is_a_warning)
 {
     TOLD;
@@ -863,6 +885,7 @@ int main(void)
         cmocka_unit_test(a_tasks_request_is_named_too),
         cmocka_unit_test(a_task_that_outlives_its_request_has_its_session),
         cmocka_unit_test(who_was_collected_meanwhile_is_counted_with_those_that_are_open),
+        cmocka_unit_test(what_was_held_long_and_given_back_is_not_counted_with_those_that_were_not),
         cmocka_unit_test(what_only_the_shutdown_gave_back_had_lost_its_owner),
         cmocka_unit_test(what_is_used_after_its_owners_end_is_somebody_elses),
         cmocka_unit_test(a_connection_made_on_first_use_may_be_a_singleton),
@@ -898,6 +921,7 @@ int main(void)
         cmocka_unit_test(a_second_connection_is_a_warning),
         cmocka_unit_test(a_pool_that_locked_itself_is_an_error),
         cmocka_unit_test(what_another_rule_noticed_is_not_a_nested_checkout),
+        cmocka_unit_test(a_session_closed_before_its_commit_has_lost_its_writes),
         cmocka_unit_test(a_writer_at_work_is_a_warning),
         cmocka_unit_test(a_writer_that_lay_idle_is_an_error),
         cmocka_unit_test(a_writer_whose_request_had_ended_is_an_error),
