@@ -84,7 +84,9 @@ static bool library_visited(void *context, uint32_t number, const void *record)
     (void)number;
     if (!name)
         return true;
-    if (library->is_adapter)
+    if (library->is_adapter && strcmp(name, "python") == 0) /* our sitecustomize itself, which is no library's */
+        subject->python_reason = trace_text(subject->trace, library->problem);
+    else if (library->is_adapter)
         INSERTED(&subject->loading->inserts.adapter, integer(subject->process), text(name),
                  trace_text_value(subject, library->path), trace_text_value(subject, library->problem));
     else
@@ -122,19 +124,19 @@ static const char *python_version(const struct trace_process *process, char word
     return words;
 }
 
-static const char *python_problem(const struct trace_process *process, char words[PYTHON_WORDS])
+static const char *python_problem(const struct subject *subject, char words[PYTHON_WORDS])
 {
-    unsigned python = process->python;
+    unsigned python = subject->trace->process.python;
+    const char *reason = subject->python_reason;
 
     if (!(python & PYTHON_PRESENT) || (python & PYTHON_FRAMES && python & PYTHON_ADAPTED))
         return NULL;
-    snprintf(words, PYTHON_WORDS, "%s%s%s",
-             python & PYTHON_ADAPTED
-                 ? ""
-                 : "native view only: the adapters were not loaded (Python ran with -I, -E or -S, its environment was "
-                   "cleared, or it is embedded), so sessions and pools were not seen",
-             python & (PYTHON_ADAPTED | PYTHON_FRAMES) ? "" : "; ",
-             python & PYTHON_FRAMES ? "" : "no Python frames: this interpreter is not one whose frames can be read");
+    if (python & PYTHON_ADAPTED)
+        return "no Python frames: this interpreter is not one whose frames can be read";
+    snprintf(words, PYTHON_WORDS, "native view only: SQLAlchemy sessions were not seen (%.200s)%s",
+             reason ? reason : "Python ran with -I, -E or -S, PYTHONPATH was cleared, or the program has it built in",
+             python & PYTHON_FRAMES ? ""
+                                    : "; nor were Python frames: this interpreter is not one of those that are known");
     return words;
 }
 
@@ -230,7 +232,7 @@ void process_loaded(struct subject *subject)
              counted(summed(header->open, KIND_LIMIT)), counted(dropped), integer(1), nothing(),
              integer(process->sealed ? 1 : 0), text(python_version(process, version)),
              integer(process->python & PYTHON_FRAMES ? 1 : 0), integer(process->python & PYTHON_ADAPTED ? 1 : 0),
-             text(python_problem(process, problem)), text(trace->warning[0] ? trace->warning : NULL));
+             text(python_problem(subject, problem)), text(trace->warning[0] ? trace->warning : NULL));
 }
 
 void unreadable_loaded(struct subject *subject)

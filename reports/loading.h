@@ -93,6 +93,7 @@ struct subject {
     struct loaded_owner *owners;
     size_t owner_count;
     uint64_t siteless[KIND_LIMIT]; /* handles whose site was lost, by kind */
+    const char *python_reason;     /* why our adapters were not loaded, NULL: nothing was said */
 };
 
 /* Time of the trace → calendar time, NULL if it is 0. */

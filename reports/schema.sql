@@ -130,7 +130,8 @@ CREATE TABLE child (root_site INTEGER NOT NULL, kind TEXT NOT NULL, site INTEGER
 CREATE TABLE closed_handle (process INTEGER NOT NULL, kind TEXT NOT NULL, address INTEGER, generation INTEGER,
     site INTEGER, close_stack INTEGER, opened_at INTEGER, closed_at INTEGER, how TEXT NOT NULL, target TEXT,
     owner_label TEXT,                     -- of the request, task or test whose it was
-    in_transaction INTEGER NOT NULL DEFAULT 0);
+    in_transaction INTEGER NOT NULL DEFAULT 0,
+    last_used_at INTEGER);
 
 CREATE TABLE fact (id INTEGER PRIMARY KEY, process INTEGER NOT NULL,
     type TEXT NOT NULL,                   -- 'closed-twice' 'used-after-close' 'close-failed' 'close-later-done' 'zombie' 'open-failed'

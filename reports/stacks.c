@@ -228,6 +228,8 @@ static struct frame frame_read(struct stacks *stacks, struct renumbering *renumb
                               module_numbered(stacks, renumbering, trace, record.module), record.offset, false,
                               record.flags & FRAME_EVAL};
     case FRAME_PYTHON:
+        if (!record.module)
+            return (struct frame){.type = FRAME_OTHER, .entry = record.flags & FRAME_ENTRY};
         return (struct frame){FRAME_PYTHON, code_numbered(stacks, renumbering, trace, record.module), record.offset,
                               record.flags & FRAME_ENTRY, false};
     case FRAME_UNKNOWN:
@@ -311,14 +313,24 @@ static void frame_moved(struct merger *merger, size_t at)
     path_extended(merger->stacks, merger->merged++, merger->stacks->path[at]);
 }
 
+/* A call of the loop whose frame has left the chain already, while what it held is being freed (from 3.12 on): it takes
+ * its place on the native stack, and shows nothing. */
+static bool is_gone(const struct frame *frame)
+{
+    return frame->type == FRAME_OTHER && frame->entry;
+}
+
 /* The Python frames that one call of the interpreter's loop runs. */
 static void eval_merged(struct merger *merger)
 {
     bool is_entry = false;
 
     while (merger->python < merger->python_end && !is_entry) {
-        is_entry = frame_there(merger, merger->python)->entry;
-        frame_moved(merger, merger->python++);
+        const struct frame *frame = frame_there(merger, merger->python);
+        is_entry = frame->entry;
+        if (!is_gone(frame))
+            frame_moved(merger, merger->python);
+        merger->python++;
     }
 }
 
@@ -359,7 +371,9 @@ static size_t parts_merged(struct stacks *stacks, size_t native_depth, size_t py
         native_merged(&merger);
     merger.fits &= merger.python == end || !native_depth;
     while (merger.python < end)
-        frame_moved(&merger, merger.python++);
+        eval_merged(&merger);
+    if (merger.merged == end)
+        mark_added(stacks, merger.merged++, FRAME_OTHER);
     *fits = merger.fits;
     memmove(stacks->path + native, stacks->path + end, (merger.merged - end) * sizeof(*stacks->path));
     return merger.merged - end;

@@ -96,6 +96,9 @@ static const struct {
     {"libpq.connection", "PQfinish()"},
     {"libpq.result", "PQclear()"},
     {"libpq.cancel", "PQfreeCancel()"},
+    {"sqlalchemy.session", "session.close()"},
+    {"sqlalchemy.checkout", "connection.close()"},
+    {"sqlalchemy.engine", "engine.dispose()"},
 };
 
 const char *closing_call(const char *kind)

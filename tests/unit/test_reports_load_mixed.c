@@ -173,6 +173,34 @@ static void equal_mergers_are_one_stack(void **state)
                     "1 1");
 }
 
+static void a_call_of_the_loop_whose_frame_is_gone_shows_nothing(void **state)
+{
+    struct scene *scene = *state;
+    uint32_t gone = built_flagged(scene->made, entry(scene, "/srv/a.py", "gone"), FRAME_ENTRY);
+    struct part python_part = PART(gone, entry(scene, "/srv/a.py", "caller"));
+    struct part native_part = PART(native(scene, 0x10, 0), eval(scene), native(scene, 0x20, 0), eval(scene));
+    uint32_t alone = built_stack(scene->made, python_part.frames, 2);
+
+    ((struct trace_frame *)built_at(scene->made, TABLE_FRAME, gone))->module = 0;
+    built_site(scene->made, KIND_SQLITE3_CONNECTION, built_mixed(scene->made, alone, 0, 0));
+    built_site(scene->made, KIND_SQLITE3_CONNECTION, mixed_stack(scene, python_part, native_part, 0));
+    loaded(scene);
+
+    assert_frames(scene, "caller m+0x10 m+0x20 caller");
+    assert_int_equal(number(scene, "SELECT sum(approximate) FROM stack"), 0);
+}
+
+static void a_stack_of_nothing_but_frames_that_are_gone_is_a_mark(void **state)
+{
+    struct scene *scene = *state;
+    uint32_t gone = built_flagged(scene->made, entry(scene, "/srv/a.py", "gone"), FRAME_ENTRY);
+
+    ((struct trace_frame *)built_at(scene->made, TABLE_FRAME, gone))->module = 0;
+    load_at(scene, built_mixed(scene->made, built_stack(scene->made, &gone, 1), 0, 0));
+
+    assert_frames(scene, "(not recorded)");
+}
+
 /* --- hostile traces ------------------------------------------------------------------------------------------------------------ */
 
 static void references_that_lead_forward_lead_nowhere(void **state)
@@ -460,6 +488,8 @@ int main(void)
         TEST(a_native_part_that_was_cut_does_not_cut_the_python_part),
         TEST(a_python_part_that_was_cut_says_so),
         TEST(equal_mergers_are_one_stack),
+        TEST(a_call_of_the_loop_whose_frame_is_gone_shows_nothing),
+        TEST(a_stack_of_nothing_but_frames_that_are_gone_is_a_mark),
         TEST(references_that_lead_forward_lead_nowhere),
         TEST(references_beyond_the_table_lead_nowhere),
         TEST(a_mixed_stack_in_a_mixed_stack_is_no_more_than_a_mark),

@@ -10,6 +10,18 @@ static void python_set(struct scene *scene, unsigned python, uint32_t version)
     built_process(scene->made)->python_version = version;
 }
 
+static void adapter_built(struct trace_builder *made, const char *name, const char *version, const char *problem)
+{
+    uint32_t name_string = built_string(made, name), version_string = version ? built_string(made, version) : 0;
+    uint32_t problem_string = problem ? built_string(made, problem) : 0;
+    struct trace_library *library = built_record(made, TABLE_LIBRARY, NULL);
+
+    library->is_adapter = 1;
+    library->name = name_string;
+    library->path = version_string;
+    library->problem = problem_string;
+}
+
 static void a_program_without_python_has_none(void **state)
 {
     struct scene *scene = *state;
@@ -42,6 +54,19 @@ static void an_interpreter_without_our_sitecustomize_is_a_native_view(void **sta
                     "3.13.0rc2 0 1 0");
 }
 
+static void why_it_did_not_run_is_told(void **state)
+{
+    struct scene *scene = *state;
+
+    python_set(scene, PYTHON_PRESENT | PYTHON_FRAMES, 0x030b02f0);
+    adapter_built(scene->made, "python", NULL, "started with -I");
+    loaded(scene);
+
+    assert_selected(scene, "SELECT python_problem FROM process",
+                    "native view only: SQLAlchemy sessions were not seen (started with -I)");
+    assert_int_equal(number(scene, "SELECT count(*) FROM adapter"), 0);
+}
+
 static void an_interpreter_that_is_not_known_says_so(void **state)
 {
     struct scene *scene = *state;
@@ -51,18 +76,6 @@ static void an_interpreter_that_is_not_known_says_so(void **state)
 
     assert_selected(scene, "SELECT python, python_problem FROM process",
                     "3.15.0a1 free-threaded no Python frames: this interpreter is not one whose frames can be read");
-}
-
-static void adapter_built(struct trace_builder *made, const char *name, const char *version, const char *problem)
-{
-    uint32_t name_string = built_string(made, name), version_string = version ? built_string(made, version) : 0;
-    uint32_t problem_string = problem ? built_string(made, problem) : 0;
-    struct trace_library *library = built_record(made, TABLE_LIBRARY, NULL);
-
-    library->is_adapter = 1;
-    library->name = name_string;
-    library->path = version_string;
-    library->problem = problem_string;
 }
 
 static void the_last_word_of_an_adapter_counts(void **state)
@@ -237,9 +250,12 @@ static void a_closed_handle_tells_whose_it_was(void **state)
     closed->how = ENDED_GC;
     closed->flags = HANDLE_IN_TRANSACTION;
     closed->owner_label = label;
+    closed->last_used = BUILT_AT(3);
+    closed->closed = BUILT_AT(5);
     loaded(scene);
 
-    assert_selected(scene, "SELECT how, owner_label, in_transaction FROM closed_handle", "gc GET /orders 1");
+    assert_selected(scene, "SELECT how, owner_label, in_transaction, closed_at - last_used_at FROM closed_handle",
+                    "gc GET /orders 1 2000000000");
 }
 
 static void a_holder_tells_how_its_transaction_stood(void **state)
@@ -277,6 +293,7 @@ int main(void)
         TEST(a_program_without_python_has_none),
         TEST(an_adapted_interpreter_has_no_problem),
         TEST(an_interpreter_without_our_sitecustomize_is_a_native_view),
+        TEST(why_it_did_not_run_is_told),
         TEST(an_interpreter_that_is_not_known_says_so),
         TEST(the_last_word_of_an_adapter_counts),
         TEST(a_session_is_reported_with_what_it_holds_and_without_its_engine),
