@@ -138,6 +138,7 @@ HIDDEN uint32_t owner_of_thread(void);
 HIDDEN uint32_t owner_taken(enum kind kind); /* whose a handle is that this thread opens now, held for it */
 HIDDEN void owner_gained(uint32_t owner);
 HIDDEN void owner_lost(uint32_t owner);
+HIDDEN bool owner_has_ended(uint32_t owner); /* false for 0 */
 
 /* Most programs open everything in their first thread. */
 static inline bool may_be_owned(enum kind kind)

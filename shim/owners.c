@@ -59,6 +59,11 @@ void owner_lost(uint32_t slot)
         slot = freed_if_done(slot);
 }
 
+bool owner_has_ended(uint32_t slot)
+{
+    return slot && atomic_load(&owner_at(slot)->ended) != 0;
+}
+
 void owner_gained(uint32_t slot)
 {
     if (slot)

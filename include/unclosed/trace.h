@@ -305,7 +305,7 @@ enum trace_ended {
     ENDED_FINALIZATION, /* the interpreter's shutdown did */
     ENDED_INVALIDATED,  /* given up after an error */
     ENDED_DETACHED,     /* taken out of its pool; lives on outside of our sight */
-    ENDED_OWNER_GONE,   /* its owner ended, and with it the handle */
+    ENDED_OWNER_GONE,   /* its owner ended, and with it the handle; or the collector closed it after its owner had ended */
     ENDED_WITH_PARENT,  /* its parent's close freed it */
     ENDED_REPLACED,     /* another handle appeared at its address: it was freed out of sight */
     ENDED_COUNT,

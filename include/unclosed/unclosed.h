@@ -41,7 +41,8 @@ enum unclosed_ended {
     UNCLOSED_FINALIZATION = 3, /* the interpreter's shutdown did */
     UNCLOSED_INVALIDATED = 4,  /* given up after an error */
     UNCLOSED_DETACHED = 5,     /* taken out of its pool; what becomes of it is not watched */
-    UNCLOSED_OWNER_GONE = 6,   /* its owner ended and took it along */
+    UNCLOSED_OWNER_GONE = 6,   /* its owner ended and took it along; also what a collector closed after the owner had ended */
+    UNCLOSED_WITH_PARENT = 7,  /* its parent ended, and it with it */
 };
 
 /* How the transaction of a handle stands: bits. */

@@ -410,6 +410,7 @@ static int constants_added(PyObject *module)
         {"INVALIDATED", UNCLOSED_INVALIDATED},
         {"DETACHED", UNCLOSED_DETACHED},
         {"OWNER_GONE", UNCLOSED_OWNER_GONE},
+        {"WITH_PARENT", UNCLOSED_WITH_PARENT},
         {"THREAD", UNCLOSED_THREAD},
         {"TASK", UNCLOSED_TASK},
         {"REQUEST", UNCLOSED_REQUEST},
