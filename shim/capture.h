@@ -79,6 +79,10 @@ void capture_sealed(void);
 /* Before and after a dlclose: what is known of addresses may be wrong from now on. */
 void capture_modules_unloaded(void);
 
+/* Where the function around an instruction begins and ends, as far as one entry of the unwind tables goes (a compiler may
+ * have put rarely used parts elsewhere). False: no table. */
+bool function_spanned(uintptr_t instruction, uintptr_t *start, uintptr_t *end);
+
 /* "libunwind" or "libgcc": who unwinds what is not simple. */
 const char *capture_method(void);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 
+#include "capture.h"
 #include "machine.h"
 
 /* --- objects -------------------------------------------------------------------------------------------------------- */
@@ -151,6 +152,7 @@ static unsigned pointer_size(uint8_t encoding)
 struct entry {
     struct bytes common_program, program; /* call frame instructions of CIE and FDE */
     uintptr_t begin;                      /* of the function */
+    uint64_t length;
     uint64_t code_alignment;
     int64_t data_alignment;
     bool is_signal_frame;
@@ -225,13 +227,13 @@ static enum entry_found fde_read(const uint8_t *record, uintptr_t begin, uintptr
         return ENTRY_STRANGE;
     unsigned size = pointer_size(encoding);
     bytes_skipped(&fde, size);
-    uint64_t length = number_read(&fde, size);
+    entry->length = number_read(&fde, size);
     if (is_augmented)
         bytes_skipped(&fde, unsigned_read(&fde));
     entry->program = fde;
     if (size == 0 || !fde.at)
         return ENTRY_STRANGE;
-    return instruction - begin < length ? ENTRY_READ : ENTRY_NONE;
+    return instruction - begin < entry->length ? ENTRY_READ : ENTRY_NONE;
 }
 
 struct search_row {
@@ -564,6 +566,18 @@ static enum frame_kind kind_without_table(const struct loaded_object *object)
 {
     uintptr_t loader = getauxval(AT_BASE);
     return loader != 0 && object->bias == loader ? FRAME_OUTERMOST : FRAME_WITHOUT_TABLE;
+}
+
+bool function_spanned(uintptr_t instruction, uintptr_t *start, uintptr_t *end)
+{
+    struct loaded_object object = {.eh_frame_hdr = NULL};
+    struct entry entry;
+    if (!loaded_object_found(instruction, &object) ||
+        entry_found(object.eh_frame_hdr, instruction, &entry) != ENTRY_READ)
+        return false;
+    *start = entry.begin;
+    *end = entry.begin + entry.length;
+    return true;
 }
 
 struct frame_rule frame_rule_at(uintptr_t instruction)

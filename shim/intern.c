@@ -7,8 +7,9 @@
 #include <string.h>
 
 #include "intern.h"
+#include "python/python.h"
 
-enum { LONGEST_STRING = 4095, LONGEST_PROBE = 512 };
+enum { LONGEST_STRING = 4095, LONGEST_LINE_TABLE = 65535, LONGEST_PROBE = 512 };
 
 uint32_t interned(const struct interning *what, const void *key, uint64_t hash)
 {
@@ -78,14 +79,22 @@ static uint32_t string_added(const void *key_)
     return (uint32_t)number;
 }
 
-uint32_t bytes_interned(const char *bytes, size_t length)
+static uint32_t interned_whole(const char *bytes, size_t length)
 {
     static const struct interning strings = {TABLE_INDEX_STRING, LOSS_STRINGS, string_is, string_added};
-    if (length > LONGEST_STRING)
-        length = LONGEST_STRING;
     uint64_t hash = hash_of(bytes, length);
     struct string_key key = {bytes, (uint32_t)length, (uint32_t)hash};
     return interned(&strings, &key, hash);
+}
+
+uint32_t bytes_interned(const char *bytes, size_t length)
+{
+    return interned_whole(bytes, length < LONGEST_STRING ? length : LONGEST_STRING);
+}
+
+uint32_t line_table_interned(const char *bytes, size_t length)
+{
+    return interned_whole(bytes, length < LONGEST_LINE_TABLE ? length : LONGEST_LINE_TABLE);
 }
 
 uint32_t string_interned(const char *text)
@@ -117,7 +126,7 @@ static uint32_t frame_added(const void *key_)
     return number;
 }
 
-static uint32_t frame_interned(struct trace_frame key)
+uint32_t frame_interned(struct trace_frame key)
 {
     static const struct interning frames = {TABLE_INDEX_FRAME, LOSS_FRAMES, frame_is, frame_added};
     return interned(&frames, &key, hash_mixed(key.offset, (uint64_t)key.module << 32 | key.type << 8 | key.flags));
@@ -143,9 +152,11 @@ static uint32_t stack_added(const void *key_)
     return number;
 }
 
-static uint32_t node_interned(uint32_t parent, uint32_t frame)
+uint32_t node_interned(uint32_t parent, uint32_t frame)
 {
     static const struct interning stacks = {TABLE_INDEX_STACK, LOSS_STACKS, stack_is, stack_added};
+    if (!frame)
+        return 0;
     struct trace_stack key = {.frame = frame, .parent = parent};
     key.depth = parent ? ((struct trace_stack *)record_of(TABLE_STACK, parent))->depth + 1 : 1;
     return interned(&stacks, &key, hash_mixed(frame, parent));
@@ -162,19 +173,22 @@ static uint32_t native_frame(uintptr_t address, bool is_exact)
     uint32_t module = module_of(is_exact ? address : address - 1, &bias);
     if (!module)
         return frame_interned((struct trace_frame){.type = FRAME_UNKNOWN, .offset = address});
-    return frame_interned((struct trace_frame){
-        .type = is_exact ? FRAME_NATIVE_EXACT : FRAME_NATIVE, .module = module, .offset = address - bias});
+    return frame_interned((struct trace_frame){.type = is_exact ? FRAME_NATIVE_EXACT : FRAME_NATIVE,
+                                               .module = module,
+                                               .flags = flags_of_native_frame(is_exact ? address : address - 1),
+                                               .offset = address - bias});
 }
 
-uint32_t stack_interned(const struct native_stack *stack, void *unused)
+uint32_t stack_interned(const struct native_stack *stack, void *was_interrupted)
 {
-    (void)unused;
     uint32_t node = 0;
+    python_looked_for();
     if (stack->truncated)
         node = node_interned(0, frame_interned((struct trace_frame){.type = FRAME_TRUNCATED}));
     for (unsigned i = stack->count; i-- > 0;) {
         if (is_ours(stack->pc[i]))
             continue;
+        *(bool *)was_interrupted |= is_interrupted(stack, i);
         uint32_t frame = native_frame(stack->pc[i], is_interrupted(stack, i));
         node = frame ? node_interned(node, frame) : 0;
         if (!node)
@@ -183,10 +197,24 @@ uint32_t stack_interned(const struct native_stack *stack, void *unused)
     return node ? node : STACK_OTHER;
 }
 
+/* The thread's own Python frames are read only if no signal has interrupted what it was doing: it may have been them. */
 uint32_t stack_here(const struct caller *caller)
 {
-    uint32_t stack = capture_stack(caller, shim.options.depth, shim.epoch, stack_interned, NULL);
-    return stack ? stack : STACK_OTHER;
+    struct python_part python = {.stack = 0};
+    bool was_interrupted = false;
+    uint32_t native = 0, stack = 0;
+    if (unlikely(thread.python_frame))
+        python = python_part_here(thread.python_frame);
+    if (likely(!python.stack)) {
+        native = capture_stack(caller, shim.options.depth, shim.epoch, stack_interned, &was_interrupted);
+        if (python_has_frames() && !was_interrupted)
+            python = python_part_here(NULL);
+    }
+    if (python.stack)
+        stack = stack_mixed(native, &python);
+    if (!stack)
+        stack = native;
+    return likely(stack) ? stack : STACK_OTHER;
 }
 
 /* --- sites ----------------------------------------------------------------------------------------------------------------- */

@@ -15,4 +15,11 @@ struct interning {
 /* The number of the record that equals `key`; 0: it is not there and cannot be added. */
 HIDDEN uint32_t interned(const struct interning *what, const void *key, uint64_t hash);
 
+/* A code object's line table: any bytes, at most 65535 of them. 0: table full. */
+HIDDEN uint32_t line_table_interned(const char *bytes, size_t length);
+
+/* A frame; a stack's node: `frame` below the stack `parent` (0: outermost). 0: table full, or one of both is missing. */
+HIDDEN uint32_t frame_interned(struct trace_frame frame);
+HIDDEN uint32_t node_interned(uint32_t parent, uint32_t frame);
+
 #endif

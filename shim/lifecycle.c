@@ -11,6 +11,7 @@
 #include <unclosed/unclosed.h>
 
 #include "definitions.h"
+#include "python/python.h"
 #include "raw_syscall.h"
 #include "shim.h"
 
@@ -249,6 +250,7 @@ static bool trace_begun(void)
         node->depth = 1;
         atomic_store_explicit(&node->ready, 1, memory_order_release);
     }
+    python_recording_began(forked);
     atomic_store_explicit(&process->ready, 1, memory_order_release);
     atomic_store_explicit(&shim.trace.header->ready, 1, memory_order_release);
     return true;

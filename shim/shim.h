@@ -270,7 +270,7 @@ static inline _Atomic uint32_t *index_slot(enum trace_table_id id, uint64_t slot
 HIDDEN uint32_t string_interned(const char *text);                /* NULL or "": 0 */
 HIDDEN uint32_t bytes_interned(const char *bytes, size_t length); /* cut at 4095 */
 HIDDEN uint32_t target_interned(const char *target);              /* without passwords (redact.c) */
-HIDDEN uint32_t stack_interned(const struct native_stack *stack, void *unused);
+HIDDEN uint32_t stack_interned(const struct native_stack *stack, void *was_interrupted); /* bool: set if it was */
 HIDDEN HOT uint32_t stack_here(const struct caller *caller);  /* captures; STACK_OTHER when it cannot */
 HIDDEN HOT uint32_t site_of(enum kind kind, uint32_t stack);  /* 0: table full */
 HIDDEN uint32_t module_of(uintptr_t address, uint64_t *bias); /* 0: in no module, or table full */
