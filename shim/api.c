@@ -7,6 +7,7 @@
 
 #include "adapters.h"
 #include "handles.h"
+#include "incidents.h"
 #include "owners.h"
 
 enum { LONGEST_NAME = 63 };
@@ -164,7 +165,7 @@ EXPORT void unclosed_closed(unclosed_kind_id kind, const void *handle, enum uncl
 {
     int error;
     struct caller caller = CALLER;
-    if (!is_kind(kind) || (unsigned)how >= ENDED_WITH_PARENT || how < UNCLOSED_EXPLICIT || !begun(&error))
+    if (!is_kind(kind) || (unsigned)how > ENDED_WITH_PARENT || how < UNCLOSED_EXPLICIT || !begun(&error))
         return;
     uint32_t stack = stack_here(&caller);
     uint32_t slot = handle_closing(kind, (uintptr_t)handle, stack);
@@ -259,7 +260,9 @@ EXPORT void unclosed_incident(const char *rule, unclosed_kind_id held, const cha
     struct caller caller = CALLER;
     if (!rule || !is_kind(held) || !begun(&error))
         return;
-    incident_noted(rule, (enum kind)held, target, text, waited_ns, stack_here(&caller));
+    struct incident incident = {
+        .rule = rule, .target = target, .text = text, .waited = waited_ns, .stack = stack_here(&caller)};
+    incident_noted(&incident, (enum kind)held);
     ended(error);
 }
 

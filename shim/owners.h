@@ -16,8 +16,4 @@ HIDDEN uint32_t owner_label(uint32_t owner, bool of_threads);
 /* thread_owners.c: this thread becomes an owner, until it ends, unless it is the first one. Sets thread.own_owner. */
 HIDDEN void thread_owner_began(void);
 
-/* Records an incident and who holds every open handle of `kind` now. */
-HIDDEN void incident_noted(const char *rule, enum kind kind, const char *target, const char *text, uint64_t waited,
-                           uint32_t stack);
-
 #endif

@@ -6,6 +6,8 @@
 
 #include "adapters.h"
 #include "dlsym.h"
+#include "incidents.h"
+#include "python/python.h"
 
 #define LONG_CALL 100000000u /* ns */
 
@@ -299,7 +301,7 @@ void call_cut_transaction(struct call *call, bool wrote)
     guard_left();
 }
 
-void call_busy(struct call *call, enum kind kind, uintptr_t handle, int code)
+void call_busy(struct call *call, enum kind kind, uintptr_t handle, int code, const char *message)
 {
     if (!guard_entered())
         return;
@@ -314,6 +316,19 @@ void call_busy(struct call *call, enum kind kind, uintptr_t handle, int code)
     }
     fact.function = string_interned(call->name);
     fact_noted(&fact);
+    if (slot)
+        blocking_noted(slot, message, fact.stack);
+    errno = error;
+    guard_left();
+}
+
+void call_server_full(struct call *call, const char *message, const char *target)
+{
+    if (!guard_entered())
+        return;
+    int error = errno;
+    struct caller caller = caller_of(call);
+    server_full_noted(message, target, stack_here(&caller));
     errno = error;
     guard_left();
 }
@@ -370,12 +385,14 @@ void definition_not_seen(enum function function)
 void modules_unloading(void)
 {
     atomic_fetch_add(&shim.unload_epoch, 1);
+    python_modules_unloading();
 }
 
 void modules_unloaded(bool something_was_unloaded)
 {
-    if (!something_was_unloaded)
-        return;
-    atomic_fetch_add(&shim.unload_epoch, 1);
-    capture_modules_unloaded();
+    if (something_was_unloaded) {
+        atomic_fetch_add(&shim.unload_epoch, 1);
+        capture_modules_unloaded();
+    }
+    python_modules_unloaded(something_was_unloaded);
 }

@@ -95,11 +95,18 @@ static inline bool is_in_transaction(uint32_t connection)
             call_cut_transaction(&call, wrote);           \
     while (0)
 
-/* Somebody got "busy": recorded with the caller's stack. */
-#define busy(kind, handle, code)                                      \
-    do                                                                \
-        if (call.recorded)                                            \
-            call_busy(&call, KIND_##kind, (uintptr_t)(handle), code); \
+/* Somebody got "busy": recorded with the caller's stack, and with the transactions that are in the way. */
+#define busy(kind, handle, code, message)                                      \
+    do                                                                         \
+        if (call.recorded)                                                     \
+            call_busy(&call, KIND_##kind, (uintptr_t)(handle), code, message); \
+    while (0)
+
+/* The server has no more connections to give. */
+#define server_full(message, target)                    \
+    do                                                  \
+        if (call.recorded)                              \
+            call_server_full(&call, (message), target); \
     while (0)
 
 /* What an asynchronous open has come to. */
@@ -119,7 +126,8 @@ HIDDEN uint32_t handle_known(struct call *call, enum kind kind, uintptr_t handle
 HIDDEN void call_transaction(struct call *call, enum kind kind, uint32_t connection,
                              const struct transaction_state *state);
 HIDDEN void call_cut_transaction(struct call *call, bool wrote);
-HIDDEN void call_busy(struct call *call, enum kind kind, uintptr_t handle, int code);
+HIDDEN void call_busy(struct call *call, enum kind kind, uintptr_t handle, int code, const char *message);
+HIDDEN void call_server_full(struct call *call, const char *message, const char *target);
 HIDDEN void call_connected(struct call *call, enum kind kind, uintptr_t handle, bool failed);
 
 #endif

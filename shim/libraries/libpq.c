@@ -53,6 +53,27 @@ static const char *target_of(const struct call *connecting, PGconn *conn, char *
     return url;
 }
 
+/* 53300: too many clients, too many connections for the role or the database. Before a result there is only the message, and it may
+ * be translated; what cannot be read is no trouble of that sort. */
+static bool is_full(const char *message)
+{
+    static const char *const words[] = {"too many clients", "remaining connection slots", "too many connections for",
+                                        "no more connections allowed"};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+        if (strstr(message, words[i]))
+            return true;
+    return false;
+}
+
+static void refusal_noted(struct call *refused, PGconn *conn, bool is_known)
+{
+    struct call call = *refused;
+    char url[512];
+    const char *message = call.recorded && conn ? HELPER_OF(PQerrorMessage)(conn) : NULL;
+    if (message && (is_known || is_full(message)))
+        server_full(message, target_of(&call, conn, url, sizeof(url)));
+}
+
 static void connection_opened(struct call *connecting, PGconn *conn, bool waits)
 {
     struct call call = *connecting;
@@ -62,6 +83,8 @@ static void connection_opened(struct call *connecting, PGconn *conn, bool waits)
     bool failed = !conn || HELPER_OF(PQstatus)(conn) == CONNECTION_BAD;
     const char *target = conn ? target_of(&call, conn, url, sizeof(url)) : NULL;
     opened(LIBPQ_CONNECTION, conn, .target = target, .failed = failed, .connecting = !waits && !failed);
+    if (failed)
+        refusal_noted(&call, conn, false);
 }
 
 #define CONNECT(name, waits, declared, arguments) \
@@ -91,6 +114,8 @@ WRAP(PostgresPollingStatusType, PQconnectPoll, (PGconn * conn))
     PostgresPollingStatusType status = real(conn);
     if (status == PGRES_POLLING_OK || status == PGRES_POLLING_FAILED)
         connecting_ended(LIBPQ_CONNECTION, conn, status == PGRES_POLLING_FAILED);
+    if (status == PGRES_POLLING_FAILED)
+        refusal_noted(&call, conn, false);
     return status;
 }
 
@@ -140,6 +165,9 @@ static void work_done(struct call *working, uint32_t connection, PGconn *conn, P
     if (!connection)
         return;
     bool wrote = has_written(&call, connection, result);
+    const char *state = result ? HELPER_OF(PQresultErrorField)(result, PG_DIAG_SQLSTATE) : NULL;
+    if (unlikely(state && strcmp(state, "53300") == 0)) /* a pooler's, or a foreign server's */
+        refusal_noted(&call, conn, true);
     PGTransactionStatusType status = HELPER_OF(PQtransactionStatus)(conn);
     bool is_under_way = status == PQTRANS_ACTIVE; /* libpq tells how the transaction stands after the last result */
     bool is_over = is_under_way && result && strcmp(HELPER_OF(PQcmdStatus)(result), "COMMIT") == 0;

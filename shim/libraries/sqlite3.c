@@ -89,15 +89,25 @@ static struct work work_begun(const struct call *running, uint32_t connection)
     return work;
 }
 
+/* Extended codes (SQLITE_BUSY_SNAPSHOT) have the plain one in their last byte. */
+static void refusal_noted(struct call *running, sqlite3 *db, int rc)
+{
+    struct call call = *running;
+    if (unlikely((rc & 0xff) == SQLITE_BUSY))
+        busy(SQLITE3_CONNECTION, db, rc, "database is locked");
+    else if (unlikely((rc & 0xff) == SQLITE_LOCKED))
+        busy(SQLITE3_CONNECTION, db, rc, "database table is locked");
+}
+
 static void work_done(struct call *running, const struct work *work, int rc)
 {
     struct call call = *running;
     if (!work->connection || handle_at(work->connection)->address != (uintptr_t)work->db)
         return;
+    refusal_noted(&call, work->db, rc);
     bool open = !HELPER_OF(sqlite3_get_autocommit)(work->db);
-    transaction(SQLITE3_TRANSACTION, work->connection, .open = open, .changes = work->changes);
-    if (rc == SQLITE_BUSY || rc == SQLITE_LOCKED)
-        busy(SQLITE3_CONNECTION, work->db, rc);
+    transaction(SQLITE3_TRANSACTION, work->connection, .open = open, .changes = work->changes,
+                .wrote = open && (uint64_t)HELPER_OF(sqlite3_total_changes)(work->db) != work->changes);
 }
 
 WRAP(int, sqlite3_exec,
@@ -130,6 +140,8 @@ WRAP(int, sqlite3_step, (sqlite3_stmt * statement))
         int rc = real arguments;                                         \
         if (statement && *statement)                                     \
             opened(SQLITE3_STATEMENT, *statement, .parent = connection); \
+        else if (connection)                                             \
+            refusal_noted(&call, db, rc);                                \
         return rc;                                                       \
     }
 
