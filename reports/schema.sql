@@ -155,6 +155,24 @@ CREATE TABLE holder (incident INTEGER NOT NULL, site INTEGER, kind TEXT, stack I
     in_transaction INTEGER NOT NULL DEFAULT 0,
     generation INTEGER);                  -- of the handle, in the incident's process
 
+-- Who held what when an incident happened, and how each of them stood then, as far as is known by now.
+CREATE VIEW holder_then AS
+SELECT holder.*, incident.process, incident.rule, incident.at,
+       incident.at - holder.opened_at AS age_ns,
+       incident.at - holder.last_used_at AS unused_ns,
+       incident.at - holder.owner_ended_at AS abandoned_ns,
+       CASE WHEN holder.owner_ended_at IS NOT NULL THEN 'owner-gone'      -- the request, task … had ended
+            WHEN owner.ended_at IS NOT NULL OR closed_handle.how IN ('gc', 'owner-gone', 'finalization')
+                THEN 'never-closed'                                       -- what became of it later says so
+            WHEN incident.at - holder.last_used_at < 1000000000 THEN 'busy'
+            WHEN holder.in_transaction THEN 'idle-in-transaction'
+            ELSE 'idle' END AS state
+FROM holder JOIN incident ON incident.id = holder.incident
+     LEFT JOIN handle ON handle.site = holder.site AND handle.generation = holder.generation
+     LEFT JOIN owner ON owner.id = handle.owner
+     LEFT JOIN closed_handle ON closed_handle.process = incident.process
+                                AND closed_handle.generation = holder.generation;
+
 CREATE TABLE timeline (process INTEGER NOT NULL, kind TEXT NOT NULL, at INTEGER NOT NULL, width_ns INTEGER NOT NULL,
     peak INTEGER NOT NULL);               -- highest number open in that span; spans without change are left out
 

@@ -6,21 +6,42 @@
 #include "render.h"
 
 /* Lists that belong to one process or finding: parameter 1 is its id. Prepared once. */
-enum list { LIST_WATCHED, LIST_UNWATCHED, LIST_REQUESTS, LIST_TESTS, LIST_THREADS, LIST_CHILDREN, LIST_COUNT };
+enum list {
+    LIST_WATCHED,
+    LIST_UNWATCHED,
+    LIST_ADAPTERS,
+    LIST_REQUESTS,
+    LIST_TESTS,
+    LIST_TASKS,
+    LIST_THREADS,
+    LIST_CHILDREN,
+    LIST_HOLDERS,
+    LIST_COUNT
+};
 static const char *const list_queries[LIST_COUNT] = {
     [LIST_WATCHED] = "SELECT name FROM library WHERE process = ?1 UNION "
                      "SELECT name FROM adapter WHERE process = ?1 ORDER BY name",
     [LIST_UNWATCHED] = "SELECT coalesce(unobserved_reason, 'unknown reason') FROM process "
-                       "WHERE id = ?1 AND NOT observed",
+                       "WHERE id = ?1 AND NOT observed UNION ALL "
+                       "SELECT python_problem FROM process WHERE id = ?1 AND python_problem IS NOT NULL UNION ALL "
+                       "SELECT name || ': ' || problem FROM adapter WHERE process = ?1 AND problem IS NOT NULL",
+    [LIST_ADAPTERS] = "SELECT name, version, problem FROM adapter WHERE process = ?1 ORDER BY name",
     [LIST_REQUESTS] = "SELECT label FROM finding_label WHERE finding = ?1 AND kind = 'request' "
                       "ORDER BY count DESC, label LIMIT 100",
     [LIST_TESTS] = "SELECT label FROM finding_label WHERE finding = ?1 AND kind = 'test' "
+                   "ORDER BY count DESC, label LIMIT 100",
+    [LIST_TASKS] = "SELECT label FROM finding_label WHERE finding = ?1 AND kind = 'task' "
                    "ORDER BY count DESC, label LIMIT 100",
     [LIST_THREADS] = "SELECT thread, name FROM finding_thread WHERE finding = ?1 ORDER BY thread LIMIT 100",
     [LIST_CHILDREN] =
         "SELECT finding_child.kind, count, finding_child.stack, where_function, where_file, where_line, where_module,"
         "       where_language FROM finding_child LEFT JOIN stack ON stack.id = finding_child.stack "
         "WHERE finding = ?1 ORDER BY count DESC, finding_child.kind, finding_child.stack",
+    [LIST_HOLDERS] =
+        "SELECT kind, where_function, where_file, where_line, where_module, where_language, stack, opened_at, age_ns,"
+        "       unused_ns, thread, owner_label, owner_ended_at, in_transaction, transaction_stack, last_sql, state "
+        "FROM holder_then LEFT JOIN stack ON stack.id = holder_then.stack "
+        "WHERE incident = ?1 ORDER BY opened_at, generation",
 };
 
 struct writing {
@@ -56,6 +77,19 @@ static void seconds_column(struct writing *writing, const char *key, sqlite3_stm
         json_seconds(&writing->json, key, integer_of(statement, column));
 }
 
+static void time_column(struct writing *writing, const char *key, sqlite3_stmt *statement, int column)
+{
+    struct words words;
+
+    json_text(&writing->json, key,
+              is_null(statement, column) ? NULL : time_said(&words, integer_of(statement, column)));
+}
+
+static void boolean_column(struct writing *writing, const char *key, sqlite3_stmt *statement, int column)
+{
+    json_boolean(&writing->json, key, integer_of(statement, column) != 0);
+}
+
 /* --- processes ------------------------------------------------------------------------------------------------------- */
 
 static sqlite3_stmt *list_begun(struct writing *writing, enum list list, struct value id)
@@ -77,17 +111,31 @@ static void texts_written(struct writing *writing, const char *key, enum list li
     json_end(&writing->json);
 }
 
+static void adapters_written(struct writing *writing, struct value process)
+{
+    sqlite3_stmt *statement = list_begun(writing, LIST_ADAPTERS, process);
+
+    json_array(&writing->json, "adapters");
+    while (row_fetched(statement, &writing->failed)) {
+        json_object(&writing->json, NULL);
+        text_column(writing, "name", statement, 0);
+        text_column(writing, "version", statement, 1);
+        text_column(writing, "problem", statement, 2);
+        json_end(&writing->json);
+    }
+    json_end(&writing->json);
+}
+
 static void process_written(struct writing *writing, sqlite3_stmt *process)
 {
     struct json *json = &writing->json;
-    struct words words;
     struct value id = integer(integer_of(process, 0));
 
     json_object(json, NULL);
     text_column(writing, "host", process, 1);
     integer_column(writing, "pid", process, 2);
     integer_column(writing, "parent", process, 3);
-    json_text(json, "started", is_null(process, 4) ? NULL : time_said(&words, integer_of(process, 4)));
+    time_column(writing, "started", process, 4);
     text_column(writing, "label", process, 5);
     text_column(writing, "command", process, 6);
     text_column(writing, "ended", process, 7);
@@ -97,6 +145,8 @@ static void process_written(struct writing *writing, sqlite3_stmt *process)
     integer_column(writing, "dropped_records", process, 11);
     texts_written(writing, "watched", LIST_WATCHED, id);
     texts_written(writing, "unwatched", LIST_UNWATCHED, id);
+    text_column(writing, "python", process, 12);
+    adapters_written(writing, id);
     json_end(json);
 }
 
@@ -105,7 +155,7 @@ static void processes_written(struct writing *writing)
     sqlite3_stmt *statement = prepared(
         writing->db,
         "SELECT id, host, pid, parent_pid, started_at, label, coalesce(command, executable), end_words, opened, closed,"
-        "       open, dropped FROM process ORDER BY started_at, id");
+        "       open, dropped, python FROM process ORDER BY started_at, id");
 
     json_array(&writing->json, "processes");
     while (row_fetched(statement, &writing->failed))
@@ -125,6 +175,8 @@ static void stack_written(struct writing *writing, const char *key, int64_t stac
     if (frames != NULL)
         begun_with(frames, integer(stack));
     while (row_fetched(frames, &writing->failed)) {
+        if (integer_of(frames, FRAME_HIDDEN))
+            continue;
         json_object(json, NULL);
         text_column(writing, "function", frames, FRAME_FUNCTION);
         text_column(writing, "file", frames, FRAME_FILE);
@@ -244,6 +296,7 @@ static void finding_written(struct writing *writing, sqlite3_stmt *finding)
     threads_written(writing, id);
     texts_written(writing, "requests", LIST_REQUESTS, text(id));
     texts_written(writing, "tests", LIST_TESTS, text(id));
+    texts_written(writing, "tasks", LIST_TASKS, text(id));
     children_written(writing, id);
     text_column(writing, "suppressed", finding, FINDING_SUPPRESSED);
     text_column(writing, "baseline", finding, FINDING_BASELINE);
@@ -263,42 +316,61 @@ static void findings_written(struct writing *writing)
 
 /* --- incidents ----------------------------------------------------------------------------------------------------------- */
 
-static void holders_written(struct writing *writing, int64_t incident)
+static void holder_written(struct writing *writing, sqlite3_stmt *holder)
 {
-    sqlite3_stmt *statement = prepared(
-        writing->db,
-        "SELECT kind, where_function, where_file, where_line, where_module, where_language, owner_label, last_sql "
-        "FROM holder LEFT JOIN stack ON stack.id = holder.stack WHERE incident = ?1 ORDER BY opened_at");
-
-    json_array(&writing->json, "holders");
-    if (statement != NULL)
-        begun_with(statement, integer(incident));
-    while (row_fetched(statement, &writing->failed)) {
-        json_object(&writing->json, NULL);
-        text_column(writing, "kind", statement, 0);
-        place_written(writing, "where", statement, 1);
-        text_column(writing, "owner", statement, 6);
-        text_column(writing, "last_sql", statement, 7);
-        json_end(&writing->json);
-    }
+    json_object(&writing->json, NULL);
+    text_column(writing, "kind", holder, 0);
+    place_written(writing, "where", holder, 1);
+    stack_written(writing, "stack", integer_of(holder, 6));
+    time_column(writing, "opened", holder, 7);
+    seconds_column(writing, "age_s", holder, 8);
+    seconds_column(writing, "unused_s", holder, 9);
+    text_column(writing, "state", holder, 16);
+    integer_column(writing, "thread", holder, 10);
+    text_column(writing, "owner", holder, 11);
+    time_column(writing, "owner_ended", holder, 12);
+    boolean_column(writing, "in_transaction", holder, 13);
+    if (integer_of(holder, 14) != 0)
+        stack_written(writing, "begin_stack", integer_of(holder, 14));
+    text_column(writing, "last_sql", holder, 15);
     json_end(&writing->json);
-    sqlite3_finalize(statement);
+}
+
+static void incident_written(struct writing *writing, sqlite3_stmt *incident)
+{
+    sqlite3_stmt *holder = list_begun(writing, LIST_HOLDERS, integer(integer_of(incident, 0)));
+
+    json_object(&writing->json, NULL);
+    text_column(writing, "rule", incident, 1);
+    time_column(writing, "at", incident, 2);
+    seconds_column(writing, "waited_s", incident, 3);
+    integer_column(writing, "count", incident, 4);
+    time_column(writing, "last", incident, 5);
+    integer_column(writing, "pid", incident, 6);
+    place_written(writing, "where", incident, 7);
+    stack_written(writing, "stack", integer_of(incident, 12));
+    text_column(writing, "owner", incident, 13);
+    text_column(writing, "target", incident, 14);
+    text_column(writing, "message", incident, 15);
+    json_array(&writing->json, "holders");
+    while (row_fetched(holder, &writing->failed))
+        holder_written(writing, holder);
+    json_end(&writing->json);
+    json_end(&writing->json);
 }
 
 static void incidents_written(struct writing *writing)
 {
-    struct words words;
-    sqlite3_stmt *statement = prepared(writing->db, "SELECT id, rule, at, waited_ns FROM incident ORDER BY at");
+    sqlite3_stmt *statement =
+        prepared(writing->db, "SELECT incident.id, rule, at, waited_ns, count, last_at, pid, where_function, "
+                              "where_file, where_line, where_module, where_language, incident.stack, owner_label, "
+                              "incident.target, message "
+                              "FROM incident JOIN process ON process.id = incident.process "
+                              "LEFT JOIN stack ON stack.id = incident.stack ORDER BY at, incident.id");
 
     json_array(&writing->json, "incidents");
-    while (row_fetched(statement, &writing->failed)) {
-        json_object(&writing->json, NULL);
-        text_column(writing, "rule", statement, 1);
-        json_text(&writing->json, "at", is_null(statement, 2) ? NULL : time_said(&words, integer_of(statement, 2)));
-        seconds_column(writing, "waited_s", statement, 3);
-        holders_written(writing, integer_of(statement, 0));
-        json_end(&writing->json);
-    }
+    while (row_fetched(statement, &writing->failed))
+        incident_written(writing, statement);
     json_end(&writing->json);
     sqlite3_finalize(statement);
 }

@@ -98,6 +98,12 @@ void json_seconds(struct json *json, const char *key, int64_t nanoseconds)
     fprintf(json->out, "%" PRId64 ".%03" PRId64, milliseconds / 1000, milliseconds % 1000);
 }
 
+void json_boolean(struct json *json, const char *key, bool is_true)
+{
+    value_begun(json, key);
+    fputs(is_true ? "true" : "false", json->out);
+}
+
 void json_null(struct json *json, const char *key)
 {
     value_begun(json, key);

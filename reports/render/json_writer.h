@@ -33,6 +33,7 @@ void json_end(struct json *json);
 void json_text(struct json *json, const char *key, const char *text); /* NULL: null */
 void json_integer(struct json *json, const char *key, int64_t number);
 void json_seconds(struct json *json, const char *key, int64_t nanoseconds); /* three decimals; negative: 0 */
+void json_boolean(struct json *json, const char *key, bool is_true);
 void json_null(struct json *json, const char *key);
 
 #endif

@@ -36,7 +36,8 @@ sqlite3_stmt *frames_prepared(sqlite3 *db)
         "SELECT coalesce(symbol.function, CASE frame.type WHEN 'truncated' THEN '(the stack goes on, but could not be "
         "followed)' ELSE '(unknown)' END), symbol.file, symbol.line, coalesce(symbol.module, module.path),"
         "       coalesce(symbol.language, CASE frame.type WHEN 'python' THEN 'python' ELSE 'c' END),"
-        "       coalesce(symbol.owner, 'system'), coalesce(symbol.inlined, 0), frame.type "
+        "       coalesce(symbol.owner, 'system'), coalesce(symbol.inlined, 0), frame.type,"
+        "       stack_frame.hidden "
         "FROM stack_frame JOIN frame ON frame.id = stack_frame.frame"
         "     LEFT JOIN symbol ON symbol.frame = frame.id LEFT JOIN module ON module.id = frame.module "
         "WHERE stack_frame.stack = ?1 ORDER BY stack_frame.position, symbol.level");

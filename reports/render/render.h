@@ -27,7 +27,17 @@ struct rendering {
 /*
  * Frames of a stack, innermost first: bind the stack's id as parameter 1, then fetch rows. Columns of each row:
  */
-enum { FRAME_FUNCTION, FRAME_FILE, FRAME_LINE, FRAME_MODULE, FRAME_LANGUAGE, FRAME_OWNER, FRAME_INLINED, FRAME_TYPE };
+enum {
+    FRAME_FUNCTION,
+    FRAME_FILE,
+    FRAME_LINE,
+    FRAME_MODULE,
+    FRAME_LANGUAGE,
+    FRAME_OWNER,
+    FRAME_INLINED,
+    FRAME_TYPE,
+    FRAME_HIDDEN, /* stack_frame.hidden: not shown unless asked for */
+};
 sqlite3_stmt *frames_prepared(sqlite3 *db);
 
 struct renderer {
