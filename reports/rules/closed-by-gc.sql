@@ -30,7 +30,7 @@
 --   nothing. Hence a warning, and no error, for a driver's own connections outside of requests and tasks, and for whatever
 --   happened only once there. How many the collector has closed when the program ends depends on when it ran.
 WITH collected AS (
-    SELECT site, owner_label, count(*) AS handles, max(closed_at - opened_at) AS longest
+    SELECT site, owner_label, count(*) AS handles, max(closed_at - coalesce(last_used_at, opened_at)) AS longest
     FROM closed_handle
     WHERE how = 'gc'
     GROUP BY site, owner_label),
@@ -53,6 +53,6 @@ SELECT share.site, label, count,
        CASE WHEN NOT matters THEN 'warning' END AS severity,
        'never closed; ' || CASE WHEN where_language = 'python' THEN 'Python''s' ELSE 'the' END || ' garbage collector did it'
            || coalesce(', ' || CASE WHEN ended_gc > 1 THEN 'up to ' ELSE '' END || duration(longest)
-                       || ' after it was opened', '')
+                       || ' after its last use', '')
            || '; next time it may be too late' AS evidence
 FROM share JOIN place ON place.id = share.site LEFT JOIN stack ON stack.id = place.stack;

@@ -61,7 +61,22 @@ abandoned AS (
            AND NOT EXISTS (
                SELECT 1 FROM stack_frame JOIN symbol ON symbol.frame = stack_frame.frame
                WHERE stack_frame.stack = ended.stack AND owner = 'third-party' AND lower(file) LIKE '%pool%'
-                 AND lower(file) NOT LIKE '%threadpool%')))
+                 AND lower(file) NOT LIKE '%threadpool%'))),
+collected AS (
+    SELECT site, owner_label, how, count(*) AS handles, max(closed_at - coalesce(last_used_at, opened_at)) AS longest
+    FROM closed_handle
+    -- whose owner has a name had ended before the interpreter shut down
+    WHERE how = 'owner-gone' OR (how = 'finalization' AND owner_label IS NOT NULL AND kind = 'sqlalchemy.session')
+    GROUP BY site, owner_label, how),
+share (site, label, how, count, longest) AS (
+    SELECT site, owner_label, how, handles, longest FROM collected WHERE site IS NOT NULL
+    UNION ALL
+    -- the ring of closed handles has forgotten these
+    SELECT id, NULL, 'owner-gone', forgotten, NULL
+    FROM (SELECT id, ended_owner_gone - (SELECT coalesce(sum(handles), 0) FROM collected
+                                         WHERE collected.site = site.id AND how = 'owner-gone') AS forgotten
+          FROM site WHERE ended_owner_gone > 0)
+    WHERE forgotten > 0)
 SELECT id AS handle, NULL AS site, NULL AS label, NULL AS count,
        CASE kind WHEN 'sqlalchemy.session' THEN 'Session never closed'
                  WHEN 'sqlalchemy.checkout' THEN 'Connection never given back to its pool' END AS title,
@@ -78,10 +93,13 @@ SELECT id AS handle, NULL AS site, NULL AS label, NULL AS count,
 FROM abandoned
 WINDOW same AS (PARTITION BY site, who, how, process_ended, in_transaction)
 UNION ALL
--- of these only the ring of closed handles knows
-SELECT NULL, site, owner_label, count(*), 'Session never closed',
-       owner_label || ' had ended long before; its connection came back only when the interpreter shut down'
-FROM closed_handle
-WHERE how = 'finalization' AND owner_label IS NOT NULL AND kind = 'sqlalchemy.session'
-  AND site IS NOT NULL
-GROUP BY site, owner_label;
+SELECT NULL, share.site, label, count, CASE kind WHEN 'sqlalchemy.session' THEN 'Session never closed'
+                                                 WHEN 'sqlalchemy.checkout' THEN 'Connection never given back to its pool' END,
+       coalesce(label, 'its owner') || ' had ended; '
+           || CASE how WHEN 'finalization' THEN 'it came back only when the interpreter shut down'
+                       ELSE CASE WHEN where_language = 'python' THEN 'Python''s' ELSE 'the' END
+                            || ' garbage collector closed it' END
+           || coalesce(CASE WHEN count > 1 THEN ', up to ' ELSE ', ' END || duration(longest) || ' after its last use', '')
+FROM share JOIN site ON site.id = share.site JOIN kind ON kind.name = site.kind
+     LEFT JOIN stack ON stack.id = site.stack
+WHERE site.kind <> 'sqlalchemy.engine' AND NOT cheap;

@@ -20,8 +20,8 @@
 WITH held AS (
     SELECT holder.incident, holder.kind, holder.stack, holder.owner_label AS label,
            CASE WHEN holder.owner_ended_at IS NOT NULL THEN 'ended'
-                WHEN owner.ended_at IS NOT NULL OR closed_handle.how IN ('gc', 'owner-gone', 'finalization') THEN 'never closed'
-                WHEN site.ended_gc + site.ended_owner_gone > 0 THEN 'never closed elsewhere'
+                WHEN owner.ended_at IS NOT NULL OR closed_handle.how IN ('gc', 'owner-gone', 'with-parent', 'finalization') THEN 'never closed'
+                WHEN site.ended_gc + site.ended_owner_gone + site.ended_with_parent > 0 THEN 'never closed elsewhere'
                 WHEN holder.thread = incident.thread AND holder.owner_label IS NULL AND incident.owner_label IS NULL
                     THEN 'itself'
                 ELSE 'at work' END AS state,

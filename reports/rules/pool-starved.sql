@@ -21,8 +21,8 @@
 WITH held AS (
     SELECT holder.incident, holder.kind, holder.stack, holder.owner_label AS label, incident.at - holder.opened_at AS age,
            holder.owner_ended_at IS NULL AND owner.ended_at IS NULL
-               AND coalesce(closed_handle.how, '') NOT IN ('gc', 'owner-gone', 'finalization')
-               AND coalesce(site.ended_gc + site.ended_owner_gone, 0) = 0
+               AND coalesce(closed_handle.how, '') NOT IN ('gc', 'owner-gone', 'with-parent', 'finalization')
+               AND coalesce(site.ended_gc + site.ended_owner_gone + site.ended_with_parent, 0) = 0
                AND NOT (holder.thread IS incident.thread AND holder.owner_label IS NULL AND incident.owner_label IS NULL)
                AS at_work
     FROM holder JOIN incident ON incident.id = holder.incident

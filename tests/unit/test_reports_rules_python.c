@@ -49,7 +49,7 @@ TEST(sessions_left_to_the_collector_are_an_error)
     judge(&run);
     assert_found(&run, "closed-by-gc error 11");
     assert_string_equal(queried(&run, "SELECT title FROM finding"), "Session left to the garbage collector");
-    assert_evidence(&run, "never closed; Python's garbage collector did it, up to 3.1 s after it was opened; "
+    assert_evidence(&run, "never closed; Python's garbage collector did it, up to 3.1 s after its last use; "
                           "next time it may be too late; opened 37 times here, closed 26");
     assert_string_equal(queried(&run, "SELECT kind || ' ' || label || ' ' || count FROM finding_label"),
                         "request GET /orders 11");
@@ -212,6 +212,21 @@ TEST(what_was_held_long_and_given_back_is_not_counted_with_those_that_were_not)
     int64_t request = owner(&run, "request", "GET /orders", "ended_at=1032000000000");
     owned_by(&run, handle_of(&run, 1, CHECKOUT, "execute", "last_used_at=1030000000000, reference='found'"), request);
     JUDGED("owner-gone error 1; held-long warning 1");
+}
+
+TEST(what_was_collected_after_its_owners_end_is_the_owners)
+{
+    TOLD;
+    ended(&run, SESSION, "work", "explicit", 26, "GET /orders");
+    ended(&run, SESSION, "work", "owner-gone", 9, "GET /orders");
+    ended(&run, SESSION, "work", "owner-gone", 2, "");
+    sql(&run, "DELETE FROM closed_handle WHERE owner_label IS NULL");
+    judge(&run);
+    assert_found(&run, "owner-gone error 11");
+    assert_evidence(&run, "GET /orders had ended; the garbage collector closed it, up to 3.1 s after its last use");
+    assert_evidence(&run, "opened 37 times here, closed 26");
+    assert_string_equal(queried(&run, "SELECT label || ' ' || count FROM finding_label"), "GET /orders 9");
+    run_forgotten(&run);
 }
 
 TEST(what_only_the_shutdown_gave_back_had_lost_its_owner)
@@ -546,7 +561,7 @@ TEST(a_pool_emptied_by_what_was_never_closed_is_exhausted)
     TOLD;
     int64_t trouble = incident(&run, "pool-exhausted", "serve", "count=1");
     holder(&run, trouble, CHECKOUT, "execute", "owner_label='GET /orders'");
-    ended(&run, CHECKOUT, "execute", "owner-gone", 3, "GET /orders");
+    ended(&run, CHECKOUT, "execute", "with-parent", 3, "GET /orders");
     ended(&run, SESSION, "work", "gc", 3, "GET /orders");
     JUDGED("pool-exhausted error 1; closed-by-gc error 3");
 }
@@ -740,10 +755,19 @@ TEST(engines_whose_connections_stay_are_an_error)
     run_forgotten(&run);
 }
 
+TEST(engines_that_are_thrown_away_are_churn)
+{
+    TOLD;
+    ended(&run, ENGINE, "ask", "gc", 12, "");
+    times_told(&run, 3);
+    JUDGED("connection-churn warning 12");
+}
+
 TEST(a_few_engines_are_no_churn_nor_are_those_of_tests)
 {
     TOLD;
-    ended(&run, ENGINE, "tenants", "explicit", 12, "");
+    ended(&run, ENGINE, "tenants", "finalization", 12, "");
+    ended(&run, ENGINE, "again", "gc", 4, "GET /");
     ended(&run, ENGINE, "fixture", "explicit", 200, "tests/test_a.py::test_b");
     passes_through(&run, "fixture", "/venv/site-packages/_pytest/fixtures.py", "third-party");
     times_told(&run, 3);
@@ -768,6 +792,7 @@ TEST(pools_pollers_long_ones_and_sqlite_are_no_churn)
     ended(&run, POSTGRESQL, "recycle", "explicit", 50, "");
     passes_through(&run, "recycle", "/venv/site-packages/sqlalchemy/pool/base.py", "third-party");
     ended(&run, POSTGRESQL, "few", "explicit", 19, "");
+    ended(&run, POSTGRESQL, "served", "explicit", 9, "GET /");
     ended(&run, POSTGRESQL, "dropped", "gc", 30, "");
     times_told(&run, 10);
     ended(&run, POSTGRESQL, "poll", "explicit", 30, "");
@@ -886,6 +911,7 @@ int main(void)
         cmocka_unit_test(a_task_that_outlives_its_request_has_its_session),
         cmocka_unit_test(who_was_collected_meanwhile_is_counted_with_those_that_are_open),
         cmocka_unit_test(what_was_held_long_and_given_back_is_not_counted_with_those_that_were_not),
+        cmocka_unit_test(what_was_collected_after_its_owners_end_is_the_owners),
         cmocka_unit_test(what_only_the_shutdown_gave_back_had_lost_its_owner),
         cmocka_unit_test(what_is_used_after_its_owners_end_is_somebody_elses),
         cmocka_unit_test(a_connection_made_on_first_use_may_be_a_singleton),
@@ -928,6 +954,7 @@ int main(void)
         cmocka_unit_test(unsaved_writes_of_a_collected_connection_are_blamed_on_their_beginning),
         cmocka_unit_test(an_engine_for_each_request_is_churn),
         cmocka_unit_test(engines_whose_connections_stay_are_an_error),
+        cmocka_unit_test(engines_that_are_thrown_away_are_churn),
         cmocka_unit_test(a_few_engines_are_no_churn_nor_are_those_of_tests),
         cmocka_unit_test(a_connection_to_a_server_for_each_request_is_churn),
         cmocka_unit_test(pools_pollers_long_ones_and_sqlite_are_no_churn),
