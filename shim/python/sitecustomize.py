@@ -43,6 +43,7 @@ if sys.version_info >= (3, 9) and sys.implementation.name == "cpython" and not h
     except Exception:
         for _name in [_name for _name in sys.modules if _name.partition(".")[0] == "_unclosed"]:
             del sys.modules[_name]
+        sys.path_importer_cache.pop(_own + "/_unclosed", None)
 
 if sys.version_info[0] < 3:
     _kept = sys.modules["sitecustomize"]  # Python 2 empties a module that nobody refers to

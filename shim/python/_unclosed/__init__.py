@@ -68,10 +68,12 @@ def __getattr__(name):
 
 def start():
     """Called once in each interpreter, by sitecustomize."""
-    from . import _native, hooks
+    from . import _native
 
     if not _native.kind("sqlalchemy.session"):
         return  # the library is not preloaded: the variable was inherited from a process where it was
+    from . import hooks
+
     _native.adapter("python", "%d.%d.%d" % sys.version_info[:3], None)
     for name, adapter in ADAPTERS.items():
         hooks.when_imported(name, adapter)
