@@ -6,334 +6,25 @@
 
 #include "../row.h"
 #include "../words.h"
-#include "render.h"
-#include "terminal_writer.h"
+#include "text_summary.h"
 
-enum { LABEL = 7, DETAILED_MAX = 8, LISTED_MAX = 30, UNDECIDED_MAX = 6, UNSEEN_MAX = 5, TITLE_COLUMNS_MAX = 56 };
-
-struct summary {
-    struct terminal terminal;
-    const struct rendering *rendering;
-    sqlite3 *db;
-    char *directory; /* paths below it are shown without it; NULL: none */
-    bool failed;
-    int64_t leaks, errors, warnings, notes, undecided, failing, unobserved;
-    char *verdict, *reason;
-    int status;
-};
-
-static void formatted(struct summary *summary, enum terminal_colour colour, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-static void formatted(struct summary *summary, enum terminal_colour colour, const char *format, ...)
-{
-    char *line = NULL;
-    va_list arguments;
-
-    va_start(arguments, format);
-    if (vasprintf(&line, format, arguments) >= 0) {
-        terminal_text(&summary->terminal, colour, line);
-        free(line);
-    }
-    va_end(arguments);
-}
-
-static void labelled(struct summary *summary, enum terminal_colour colour, const char *label)
-{
-    terminal_padded(&summary->terminal, colour, label, LABEL);
-}
-
-static void line_ended(struct summary *summary)
-{
-    terminal_line_ended(&summary->terminal);
-}
-
-/* A detail below a finding, on lines of its own. */
-static void detailed(struct summary *summary, const char *text)
-{
-    terminal_padded(&summary->terminal, COLOUR_NONE, "", LABEL);
-    terminal_wrapped(&summary->terminal, text, LABEL);
-    line_ended(summary);
-}
-
-static const char *ending(int64_t count)
-{
-    return count == 1 ? "" : "s";
-}
-
-static int64_t counted_by(struct summary *summary, const char *sql)
-{
-    return integer_selected(summary->db, sql, 0);
-}
-
-/* --- places ---------------------------------------------------------------------------------------------------------- */
-
-static const char *path_shown(const struct summary *summary, const char *path)
-{
-    size_t length = summary->directory != NULL ? strlen(summary->directory) : 0;
-    bool below = length > 1 && strncmp(path, summary->directory, length) == 0 && path[length] == '/';
-    return below ? path + length + 1 : path;
-}
-
-/* From columns function, file, line, module; allocated, NULL without memory. */
-static char *place_shown(const struct summary *summary, sqlite3_stmt *statement, int column)
-{
-    const char *function = text_of(statement, column), *file = text_of(statement, column + 1);
-    const char *module = text_of(statement, column + 3);
-    char *place = NULL;
-    int rc;
-
-    if (*file != '\0' && integer_of(statement, column + 2) > 0)
-        rc = asprintf(&place, "%s:%" PRId64 " %s", path_shown(summary, file), integer_of(statement, column + 2),
-                      function);
-    else if (*file != '\0')
-        rc = asprintf(&place, "%s %s", path_shown(summary, file), function);
-    else if (*function == '\0')
-        rc = asprintf(&place, "%s", "(no stack)");
-    else
-        rc = asprintf(&place, "%s%s%s", function, *module != '\0' ? " in " : "", path_shown(summary, module));
-    return rc < 0 ? NULL : place;
-}
-
-static void stack_named(struct summary *summary, const char *what, int64_t stack)
-{
-    sqlite3_stmt *statement = prepared(summary->db, "SELECT where_function, where_file, where_line, where_module "
-                                                    "FROM stack WHERE id = ?1");
-    if (statement == NULL || stack == 0) {
-        sqlite3_finalize(statement);
-        return;
-    }
-    begun_with(statement, integer(stack));
-    if (row_fetched(statement, &summary->failed)) {
-        char *place = place_shown(summary, statement, 0);
-        formatted(summary, COLOUR_NONE, "%s%s at %s", summary->terminal.column > LABEL ? ", " : "", what,
-                  place != NULL ? place : "?");
-        free(place);
-    }
-    sqlite3_finalize(statement);
-}
-
-/* --- findings -------------------------------------------------------------------------------------------------------- */
-
-enum {
-    COLUMN_ID,
-    COLUMN_RULE,
-    COLUMN_SEVERITY,
-    COLUMN_COUNT,
-    COLUMN_AT_LEAST,
-    COLUMN_TITLE,
-    COLUMN_EVIDENCE,
-    COLUMN_PLACE,
-    COLUMN_FIX = COLUMN_PLACE + 4,
-    COLUMN_KIND,
-    COLUMN_STACK,
-    COLUMN_CLOSED,
-    COLUMN_BEGIN,
-    COLUMN_USED,
-    COLUMN_TARGET,
-};
-#define FINDINGS_QUERY                                                                                                 \
-    "SELECT finding.id, rule, finding.severity, count, at_least, finding.title, evidence, where_function, where_file," \
-    "       where_line, where_module, rule.fix, kind, stack, closed_stack, begin_stack, used_stack, target "           \
-    "FROM finding JOIN rule ON rule.id = finding.rule WHERE suppressed IS NULL AND "
-
-static void other_stacks_said(struct summary *summary, sqlite3_stmt *finding)
-{
-    const char *rule = text_of(finding, COLUMN_RULE);
-
-    if (is_null(finding, COLUMN_CLOSED) && is_null(finding, COLUMN_USED) && is_null(finding, COLUMN_BEGIN))
-        return;
-    terminal_padded(&summary->terminal, COLOUR_NONE, "", LABEL);
-    stack_named(summary, "opened", integer_of(finding, COLUMN_STACK));
-    stack_named(summary, "transaction begun", integer_of(finding, COLUMN_BEGIN));
-    stack_named(summary, strcmp(rule, "close-failed") == 0 ? "close tried" : "closed",
-                integer_of(finding, COLUMN_CLOSED));
-    stack_named(summary, strcmp(rule, "closed-twice") == 0 ? "closed again" : "used", integer_of(finding, COLUMN_USED));
-    line_ended(summary);
-}
-
-static void children_said(struct summary *summary, const char *finding)
-{
-    sqlite3_stmt *statement = prepared(
-        summary->db,
-        "SELECT count, CASE count WHEN 1 THEN noun ELSE plural END, where_function, where_file, where_line, "
-        "where_module "
-        "FROM finding_child LEFT JOIN stack ON stack.id = finding_child.stack"
-        "     LEFT JOIN kind ON kind.name = finding_child.kind WHERE finding = ?1 ORDER BY count DESC LIMIT 3");
-    if (statement != NULL)
-        begun_with(statement, text(finding));
-    while (row_fetched(statement, &summary->failed)) {
-        struct words words;
-        char *place = place_shown(summary, statement, 2);
-        terminal_padded(&summary->terminal, COLOUR_NONE, "", LABEL);
-        formatted(summary, COLOUR_NONE, "under it: %s %s opened at %s", number_said(&words, integer_of(statement, 0)),
-                  text_of(statement, 1), place != NULL ? place : "?");
-        line_ended(summary);
-        free(place);
-    }
-    sqlite3_finalize(statement);
-}
-
-static void labels_said(struct summary *summary, const char *finding)
-{
-    sqlite3_stmt *statement = prepared(
-        summary->db, "SELECT kind, label, count(*) OVER (PARTITION BY kind) FROM finding_label WHERE finding = ?1 "
-                     "AND kind IN ('test', 'request') ORDER BY kind, count DESC, label");
-    char last[16] = "";
-
-    if (statement != NULL)
-        begun_with(statement, text(finding));
-    while (row_fetched(statement, &summary->failed)) {
-        const char *kind = text_of(statement, 0);
-        int64_t more = integer_of(statement, 2) - 1;
-        if (strcmp(kind, last) == 0)
-            continue;
-        snprintf(last, sizeof last, "%s", kind);
-        terminal_padded(&summary->terminal, COLOUR_NONE, "", LABEL);
-        formatted(summary, COLOUR_NONE, "in %s", text_of(statement, 1));
-        if (more > 0)
-            formatted(summary, COLOUR_NONE, " and %" PRId64 " more %s%s", more, kind, ending(more));
-        line_ended(summary);
-    }
-    sqlite3_finalize(statement);
-}
-
-static void fix_said(struct summary *summary, sqlite3_stmt *finding)
-{
-    char *fix = filled_in(text_of(finding, COLUMN_FIX), "handle", text_of(finding, COLUMN_KIND)), *line = NULL;
-
-    if (fix != NULL && asprintf(&line, "fix: %s (unclosed explain %s)", fix, text_of(finding, COLUMN_RULE)) >= 0)
-        detailed(summary, line);
-    free(line);
-    free(fix);
-}
-
-struct columns {
-    unsigned rule, count, title;
-};
-
-static void finding_headed(struct summary *summary, sqlite3_stmt *finding, const struct columns *columns)
-{
-    const char *severity = text_of(finding, COLUMN_SEVERITY);
-    char *place = place_shown(summary, finding, COLUMN_PLACE);
-    char count[48];
-    struct words words;
-
-    snprintf(count, sizeof count, "%s%s×", integer_of(finding, COLUMN_AT_LEAST) ? "≥" : "",
-             number_said(&words, integer_of(finding, COLUMN_COUNT)));
-    if (strcmp(severity, "error") == 0)
-        labelled(summary, COLOUR_RED, "error");
-    else if (strcmp(severity, "warning") == 0)
-        labelled(summary, COLOUR_YELLOW, "warn");
-    else
-        labelled(summary, COLOUR_CYAN, "note");
-    terminal_padded(&summary->terminal, COLOUR_NONE, text_of(finding, COLUMN_RULE), columns->rule + 1);
-    terminal_padded(&summary->terminal, COLOUR_BOLD, count, columns->count + 2);
-    terminal_padded(&summary->terminal, COLOUR_NONE, text_of(finding, COLUMN_TITLE), columns->title);
-    terminal_text(&summary->terminal, COLOUR_NONE, "  ");
-    terminal_text(&summary->terminal, COLOUR_BOLD, place != NULL ? place : "?");
-    line_ended(summary);
-    free(place);
-}
-
-static void finding_detailed(struct summary *summary, sqlite3_stmt *finding, bool with_fix)
-{
-    detailed(summary, text_of(finding, COLUMN_EVIDENCE));
-    other_stacks_said(summary, finding);
-    children_said(summary, text_of(finding, COLUMN_ID));
-    labels_said(summary, text_of(finding, COLUMN_ID));
-    if (*text_of(finding, COLUMN_TARGET) != '\0') {
-        terminal_padded(&summary->terminal, COLOUR_NONE, "", LABEL);
-        formatted(summary, COLOUR_NONE, "target: %s", text_of(finding, COLUMN_TARGET));
-        line_ended(summary);
-    }
-    if (with_fix)
-        fix_said(summary, finding);
-}
-
-static struct columns columns_measured(struct summary *summary, const char *query, unsigned most)
-{
-    struct columns columns = {0};
-    sqlite3_stmt *finding = prepared(summary->db, query);
-
-    for (unsigned i = 0; i < most && row_fetched(finding, &summary->failed); i++) {
-        struct words words;
-        unsigned rule = terminal_columns(text_of(finding, COLUMN_RULE));
-        unsigned title = terminal_columns(text_of(finding, COLUMN_TITLE));
-        unsigned count = terminal_columns(number_said(&words, integer_of(finding, COLUMN_COUNT))) + 1 +
-                         (integer_of(finding, COLUMN_AT_LEAST) != 0);
-        columns.rule = rule > columns.rule ? rule : columns.rule;
-        columns.count = count > columns.count ? count : columns.count;
-        columns.title = title > columns.title && title <= TITLE_COLUMNS_MAX ? title : columns.title;
-    }
-    sqlite3_finalize(finding);
-    return columns;
-}
-
-/* The findings of a query, the first few with details, and how many more there are. */
-static void findings_said(struct summary *summary, const char *query, unsigned details, unsigned most, const char *what)
-{
-    struct columns columns = columns_measured(summary, query, most);
-    sqlite3_stmt *finding = prepared(summary->db, query);
-    char fixed[80] = "";
-    int64_t number = 0;
-
-    while (row_fetched(finding, &summary->failed)) {
-        if (number++ >= most)
-            continue;
-        finding_headed(summary, finding, &columns);
-        if (number > details || strcmp(text_of(finding, COLUMN_SEVERITY), "warning") == 0)
-            continue;
-        bool is_new = strcmp(fixed, text_of(finding, COLUMN_RULE)) != 0;
-        finding_detailed(summary, finding, is_new && strcmp(text_of(finding, COLUMN_SEVERITY), "error") == 0);
-        snprintf(fixed, sizeof fixed, "%s", text_of(finding, COLUMN_RULE));
-    }
-    sqlite3_finalize(finding);
-    if (number > most) {
-        terminal_padded(&summary->terminal, COLOUR_NONE, "", LABEL);
-        formatted(summary, COLOUR_NONE, "… and %" PRId64 " more %s", number - most, what);
-        line_ended(summary);
-    }
-}
-
-static void notes_counted(struct summary *summary)
-{
-    sqlite3_stmt *statement = prepared(
-        summary->db,
-        "SELECT sum(count), CASE WHEN coalesce(where_owner, 'user') <> 'user' THEN 'in third-party code'"
-        "                        ELSE replace(rule, '-', ' ') END AS words "
-        "FROM finding WHERE severity = 'note' AND NOT undecided AND suppressed IS NULL GROUP BY words ORDER BY 1 DESC");
-    int64_t suppressed = counted_by(summary, "SELECT count(*) FROM finding WHERE suppressed IS NOT NULL");
-    const char *separator = "";
-    struct words words;
-
-    while (row_fetched(statement, &summary->failed)) {
-        if (*separator == '\0')
-            labelled(summary, COLOUR_CYAN, "also");
-        formatted(summary, COLOUR_NONE, "%s%s %s", separator, number_said(&words, integer_of(statement, 0)),
-                  text_of(statement, 1));
-        separator = ", ";
-    }
-    if (suppressed > 0) {
-        if (*separator == '\0')
-            labelled(summary, COLOUR_CYAN, "also");
-        formatted(summary, COLOUR_NONE, "%s%s suppressed", separator, number_said(&words, suppressed));
-    }
-    if (*separator != '\0')
-        formatted(summary, COLOUR_NONE, " (notes: nothing wrong by themselves)");
-    if (*separator != '\0' || suppressed > 0)
-        line_ended(summary);
-    sqlite3_finalize(statement);
-}
+enum { UNSEEN_MAX = 5 };
 
 /* --- the first line ------------------------------------------------------------------------------------------------------ */
 
-/* "419 SQLAlchemy sessions and 96 PostgreSQL connections": the kinds that matter most, at most three. */
+/* "419 SQLAlchemy sessions and 96 PostgreSQL connections": the kinds that matter most, at most three. What a session checks
+ * out is counted with it, unless connections were used without one. */
 static void kinds_said(struct summary *summary)
 {
     sqlite3_stmt *statement = prepared(
-        summary->db, "SELECT sum(opened) AS total, coalesce(CASE sum(opened) WHEN 1 THEN noun ELSE plural END, kind),"
-                     "       count(*) OVER () FROM kind_count LEFT JOIN kind ON kind.name = kind_count.kind "
-                     "WHERE opened > 0 GROUP BY kind_count.kind ORDER BY coalesce(cheap, 0), total DESC LIMIT 3");
+        summary->db,
+        "WITH total AS (SELECT kind, sum(opened) AS opened FROM kind_count WHERE opened > 0 GROUP BY kind),"
+        "     told AS (SELECT * FROM total WHERE NOT (kind = 'sqlalchemy.checkout' AND opened <= coalesce("
+        "                  (SELECT opened FROM total AS session WHERE session.kind = 'sqlalchemy.session'), 0))) "
+        "SELECT opened, coalesce(CASE opened WHEN 1 THEN noun ELSE plural END, told.kind), count(*) OVER () "
+        "FROM told LEFT JOIN kind ON kind.name = told.kind "
+        "ORDER BY coalesce(cheap, 0), told.kind <> 'sqlalchemy.session', told.kind NOT LIKE '%.connection',"
+        "         told.kind = 'sqlalchemy.engine', opened DESC LIMIT 3");
     struct words words;
 
     for (int64_t i = 0; row_fetched(statement, &summary->failed); i++) {
@@ -347,16 +38,23 @@ static void kinds_said(struct summary *summary)
     sqlite3_finalize(statement);
 }
 
+/* An engine stands as long as its program, and a session without a transaction holds nothing. */
 static void counts_said(struct summary *summary)
 {
     struct words words;
-    int64_t open = counted_by(summary, "SELECT sum(open) FROM kind_count");
+    int64_t kept = counted_by(summary, "SELECT sum(handles) FROM handle JOIN site ON site.id = root_site "
+                                       "WHERE site.kind = 'sqlalchemy.engine' AND handle.kind <> 'sqlalchemy.engine'");
+    int64_t harmless = counted_by(summary, "SELECT sum(handles) FROM handle WHERE kind = 'sqlalchemy.engine' OR "
+                                           "(kind = 'sqlalchemy.session' AND NOT in_transaction)");
+    int64_t open = counted_by(summary, "SELECT sum(open) FROM kind_count") - kept - harmless;
 
     kinds_said(summary);
-    if (open == 0)
+    if (open <= 0)
         formatted(summary, COLOUR_NONE, " opened, all closed");
     else
         formatted(summary, COLOUR_NONE, " opened; %s still open at the end", number_said(&words, open));
+    if (kept > 0)
+        formatted(summary, COLOUR_NONE, " (%s kept by pools)", number_said(&words, kept));
 }
 
 /* "2 leaks", after what separates it from what was said before. */
@@ -441,7 +139,9 @@ static void seen_said(struct summary *summary)
     labelled(summary, COLOUR_FAINT, "seen");
     kinds_said(summary);
     formatted(summary, COLOUR_NONE, " opened in %" PRId64 " process%s; ", processes, processes == 1 ? "" : "es");
-    if (summary->unobserved == 0)
+    if (summary->unobserved == 0 && summary->half_seen > 0)
+        formatted(summary, COLOUR_NONE, "not all of it was seen");
+    else if (summary->unobserved == 0)
         formatted(summary, COLOUR_NONE, "nothing unobserved");
     else
         formatted(summary, COLOUR_NONE, "%" PRId64 " process%s not seen completely", summary->unobserved,
@@ -449,32 +149,44 @@ static void seen_said(struct summary *summary)
     line_ended(summary);
 }
 
+/* pid, program, label, words, and how many processes more the same is true of. */
+static const char unseen_query[] =
+    "WITH gap (process, pid, program, label, words) AS ("
+    "    SELECT id, pid, coalesce(executable, command, '?'), 'unseen', coalesce(unobserved_reason, 'could not be "
+    "watched')"
+    "    FROM process WHERE NOT observed"
+    "    UNION ALL SELECT id, pid, coalesce(executable, command, '?'), 'unseen', python_problem"
+    "    FROM process WHERE observed AND python_problem IS NOT NULL"
+    "    UNION ALL SELECT process.id, pid, coalesce(executable, command, '?'), 'unseen', name || ': ' || problem"
+    "    FROM adapter JOIN process ON process.id = process WHERE problem IS NOT NULL"
+    "    UNION ALL SELECT id, pid, coalesce(executable, command, '?'), 'lost',"
+    "        counted(dropped) || ' records could not be kept (' || coalesce((SELECT group_concat(count || ' ' || name, "
+    "', ')"
+    "        FROM loss WHERE loss.process = process.id AND count > 0), '?') || ')'"
+    "    FROM process WHERE observed AND dropped > 0) "
+    "SELECT min(pid), program, label, words, count(*) - 1, count(*) OVER () FROM gap "
+    "GROUP BY program, label, words ORDER BY label DESC, min(process)";
+
 static void unseen_said(struct summary *summary)
 {
-    sqlite3_stmt *statement = prepared(
-        summary->db,
-        "SELECT pid, coalesce(executable, command, '?'), observed, unobserved_reason, dropped,"
-        "       (SELECT group_concat(count || ' ' || name, ', ') FROM loss WHERE process = process.id AND count > 0) "
-        "FROM process WHERE NOT observed OR dropped > 0 ORDER BY observed, id");
-    struct words words;
+    sqlite3_stmt *gap = prepared(summary->db, unseen_query);
+    int64_t count = 0;
 
-    for (int64_t i = 0; row_fetched(statement, &summary->failed); i++) {
-        if (i >= UNSEEN_MAX)
+    for (; row_fetched(gap, &summary->failed); count++) {
+        if (count >= UNSEEN_MAX)
             continue;
-        labelled(summary, COLOUR_YELLOW, integer_of(statement, 2) ? "lost" : "unseen");
-        formatted(summary, COLOUR_NONE, "%s (pid %" PRId64 "): ", text_of(statement, 1), integer_of(statement, 0));
-        if (!integer_of(statement, 2))
-            terminal_wrapped(&summary->terminal, is_null(statement, 3) ? "could not be watched" : text_of(statement, 3),
-                             LABEL);
-        else
-            formatted(summary, COLOUR_NONE, "%s records could not be kept (%s)",
-                      number_said(&words, integer_of(statement, 4)), text_of(statement, 5));
+        labelled(summary, COLOUR_YELLOW, text_of(gap, 2));
+        formatted(summary, COLOUR_NONE, "%s (pid %" PRId64, text_of(gap, 1), integer_of(gap, 0));
+        if (integer_of(gap, 4) > 0)
+            formatted(summary, COLOUR_NONE, " and %" PRId64 " more", integer_of(gap, 4));
+        formatted(summary, COLOUR_NONE, "): ");
+        terminal_wrapped(&summary->terminal, text_of(gap, 3), LABEL);
         line_ended(summary);
     }
-    sqlite3_finalize(statement);
-    if (summary->unobserved > UNSEEN_MAX) {
+    sqlite3_finalize(gap);
+    if (count > UNSEEN_MAX) {
         terminal_padded(&summary->terminal, COLOUR_NONE, "", LABEL);
-        formatted(summary, COLOUR_NONE, "… and %" PRId64 " more", summary->unobserved - UNSEEN_MAX);
+        formatted(summary, COLOUR_NONE, "… and %" PRId64 " more", count - UNSEEN_MAX);
         line_ended(summary);
     }
 }
@@ -530,8 +242,9 @@ static void totals_counted(struct summary *summary)
     summary->undecided = counted_by(summary, COUNTING "undecided");
     summary->failing = counted_by(summary, at_least[summary->rendering->options->fail_on]);
     summary->unobserved = counted_by(summary, "SELECT count(*) FROM process WHERE NOT observed OR dropped > 0");
-    summary->directory =
-        text_selected(summary, "SELECT directory FROM process WHERE directory <> '' ORDER BY id LIMIT 1", NULL);
+    summary->half_seen = counted_by(summary, "SELECT (SELECT count(*) FROM process WHERE python_problem IS NOT NULL) + "
+                                             "(SELECT count(*) FROM adapter WHERE problem IS NOT NULL)");
+    summary->directories = directories_read(summary->db);
     summary->verdict = text_selected(summary, "SELECT verdict, exit_status FROM verdict", &summary->status);
     summary->reason = text_selected(summary, "SELECT exit_reason FROM verdict", NULL);
 }
@@ -545,15 +258,12 @@ static bool text_rendered(const struct rendering *rendering)
 
     totals_counted(&summary);
     if (summary.verdict != NULL && summary.reason != NULL) {
+        incidents_said(&summary);
         headline_said(&summary);
-        findings_said(&summary, FINDINGS_QUERY "finding.severity IN ('error', 'warning') ORDER BY finding.position",
-                      DETAILED_MAX, LISTED_MAX, "errors and warnings");
-        findings_said(&summary, FINDINGS_QUERY "finding.severity = 'note' AND undecided ORDER BY finding.position",
-                      UNDECIDED_MAX, UNDECIDED_MAX, "places with handles still open");
+        findings_said(&summary, FINDINGS_LOUD);
+        findings_said(&summary, FINDINGS_UNDECIDED);
         if (rendering->options->fail_on == SEVERITY_NOTE)
-            findings_said(&summary,
-                          FINDINGS_QUERY "finding.severity = 'note' AND NOT undecided ORDER BY finding.position",
-                          DETAILED_MAX, LISTED_MAX, "notes");
+            findings_said(&summary, FINDINGS_NOTES);
         notes_counted(&summary);
         if (summary.errors + summary.warnings + summary.undecided + summary.unobserved > 0)
             seen_said(&summary);
@@ -562,7 +272,7 @@ static bool text_rendered(const struct rendering *rendering)
     } else {
         summary.failed = true;
     }
-    free(summary.directory);
+    directories_freed(&summary.directories);
     free(summary.verdict);
     free(summary.reason);
     return !summary.failed;
