@@ -125,7 +125,7 @@ $(foreach variant,$(VARIANTS),$(eval $(call variant_rules,$(variant))))
 .PHONY: all demo check check-unit check-asan check-ubsan check-tsan check-programs check-fuzz fuzz bench tests programs \
         format lint install uninstall clean distclean help build-dependencies test-dependencies
 
-all: $(BUILD)/libunclosed.so $(BUILD)/unclosed $(ADAPTER_FILES) ## build the shim and the command
+all: $(BUILD)/libunclosed.so $(BUILD)/unclosed $(ADAPTER_FILES) $(BUILD)/objects/native/compiled ## build the shim and the command
 
 demo: build-dependencies ## install what is needed, build, and report a small leaky program
 	@$(MAKE) --no-print-directory all $(BUILD)/tests/programs/demo
@@ -204,6 +204,13 @@ $(BUILD)/python/_unclosed/_native.so: $(NATIVE_SOURCES) $(BUILD)/flags | $(BUILD
 	    -static-libgcc -Wl,--as-needed -Wl,-z,now -Wl,-z,relro -o $@ $(NATIVE_SOURCES) $(LDFLAGS)
 -include $(BUILD)/objects/native/module.d
 
+# Where no program may write it there, each would compile the adapter anew: 3 ms at every start. Other versions of Python
+# than this one do so, and none is needed for the build.
+compiled = $(PYTHON) -m compileall -q $(1) >/dev/null 2>&1 || true
+$(BUILD)/objects/native/compiled: $(filter %.py,$(ADAPTER_FILES)) | $(BUILD)/python/_unclosed/_native.so
+	@$(call compiled,$(BUILD)/python)
+	@touch $@
+
 $(BUILD)/embedded.S: make/embed $(BUILD)/embedded.list
 	@make/embed $(EMBEDDED_FILES) >$@
 
@@ -248,15 +255,15 @@ $(BUILD)/fuzz/%: tests/fuzz/%.c $(BUILD)/objects/fuzz/libreports.a
 
 # ---- style -----------------------------------------------------------------------------------------------------------
 
-C_SOURCES := $(filter %.c,$(SHIM_SOURCES) $(REPORTS_SOURCES)) $(wildcard tests/unit/*.c tests/fuzz/*.c tests/programs/*.c tests/bench/*.c)
-FORMATTED := $(C_SOURCES) $(wildcard include/unclosed/*.h shim/*.h shim/libraries/*.h reports/*.h reports/render/*.h \
+C_SOURCES := $(filter %.c,$(SHIM_SOURCES) $(REPORTS_SOURCES)) $(NATIVE_SOURCES) $(wildcard tests/unit/*.c tests/fuzz/*.c tests/programs/*.c tests/bench/*.c)
+FORMATTED := $(C_SOURCES) $(wildcard include/unclosed/*.h shim/*.h shim/*/*.h shim/python/native/*.h reports/*.h reports/render/*.h \
              tests/*/*.h tests/programs/*.cc tests/bench/*.cc)
 
 format: ## format the C sources
 	clang-format -i $(FORMATTED)
 
-lint: ## clang-format, clang-tidy, cppcheck, shellcheck
-	+@MAKE='$(MAKE)' make/lint $(filter %.c,$(SHIM_SOURCES) $(REPORTS_SOURCES))
+lint: ## clang-format, clang-tidy, cppcheck, shellcheck, ruff
+	+@MAKE='$(MAKE)' make/lint $(filter %.c,$(SHIM_SOURCES) $(REPORTS_SOURCES)) $(NATIVE_SOURCES)
 
 # A source is read again only when its object had to be built again.
 tidied = $(patsubst %,$(BUILD)/lint/%.tidy,$(filter %.c,$(1)))
@@ -270,8 +277,13 @@ $(BUILD)/lint/reports/%.tidy: $(BUILD)/objects/plain/reports/%.o .clang-tidy
 	$(call brief,tidy reports/$*)clang-tidy --quiet reports/$* -- $(filter-out -MMD -MP,$(COMMON_FLAGS)) $(ROOM_FLAGS_reports)
 	@touch $@
 
+$(BUILD)/lint/native.tidy: $(BUILD)/python/_unclosed/_native.so .clang-tidy
+	@mkdir -p $(@D)
+	$(call brief,tidy $(NATIVE_SOURCES))clang-tidy --quiet $(NATIVE_SOURCES) -- $(filter-out -MMD -MP,$(COMMON_FLAGS)) $(NATIVE_FLAGS)
+	@touch $@
+
 .PHONY: tidy formatted
-tidy: $(call tidied,$(SHIM_SOURCES) $(REPORTS_SOURCES))
+tidy: $(call tidied,$(SHIM_SOURCES) $(REPORTS_SOURCES)) $(BUILD)/lint/native.tidy
 
 formatted:
 	@for file in $(FORMATTED); do \
@@ -291,6 +303,7 @@ install: all ## install below PREFIX (/usr/local), DESTDIR in front
 	install -d $(place)/lib/unclosed/python/_unclosed
 	install -m 644 $(wildcard $(BUILD)/python/*.py) $(place)/lib/unclosed/python
 	install -m 644 $(filter $(BUILD)/python/_unclosed/%,$(ADAPTER_FILES)) $(place)/lib/unclosed/python/_unclosed
+	@$(call compiled,-d $(PREFIX)/lib/unclosed/python $(place)/lib/unclosed/python)
 	install -m 644 $(filter-out %/secrets.h,$(wildcard include/unclosed/*.h include/unclosed/*.def)) $(place)/include/unclosed
 	$(if $(MAN1),install -m 644 $(MAN1) $(place)/share/man/man1)
 	$(if $(MAN7),install -m 644 $(MAN7) $(place)/share/man/man7)
