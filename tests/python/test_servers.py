@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests as owners, under real servers: what each is called, when and why it ended, and that servers stay as they are."""
+import os
+import re
+import signal
+import socket
+import subprocess
 import time
 
 import pytest
+from conftest import COMMAND, WATCHDOG, killed_with_descendants
 
-from .conftest import HERE, SERVERS, WATCHDOG  # noqa: F401
+from .conftest import HERE, SERVERS, Client, a_free_port, expected, judged
 
 APPS = HERE / "apps"
+SESSION = "sqlalchemy.session"
 SERVERS.setdefault("program", [])   # the application serves itself, at $PORT
 
 
@@ -128,3 +135,136 @@ def test_fastapi(served, server, arguments):
         "outer middleware, after": request("GET /right/{item_id}"),
         "raw middleware": request("GET /right/{item_id}"),
     }
+
+
+def test_websocket(served):
+    with served("owners_fastapi:app", APPS, arguments=["--ws", "wsproto"]) as client:
+        with socket.create_connection(("127.0.0.1", client.port), timeout=WATCHDOG) as connection:
+            connection.sendall(b"GET /socket/1 HTTP/1.1\r\nHost: here\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                               b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 101 ")
+            connection.sendall(b"\x88\x82\0\0\0\0\x03\xe8")   # close, 1000
+            while connection.recv(4096):
+                pass
+    assert kept(client.report) == {"socket": request("WEBSOCKET /socket/{item_id}")}
+
+
+def test_client_that_leaves(served):
+    """uvicorn knows of it; for the application the request just returns."""
+    with served("owners_fastapi:app", APPS) as client:
+        client.gone_after("/endless/1")
+        time.sleep(0.5)
+    assert kept(client.report) == {"endless": request("GET /endless/{item_id}", "client disconnected")}
+
+
+@pytest.mark.parametrize("method, label", [("PATCH", "PATCH (no route)"), ("BREW", "OTHER (no route)")])
+def test_labels_are_made_of_known_words_only(served, method, label):
+    with served("owners_asgi:app", APPS, arguments=["--http", "h11"]) as client:
+        client.request(method, "/leak/secret?token=secret")
+    assert kept(client.report) == {"leak": request(label)}
+    assert not any(b"secret" in trace.read_bytes() for trace in client.report.traces)
+
+
+@pytest.mark.parametrize("framework, label", [("flask", "<int:item_id>"), ("django", "<int:item_id>"), ("fastapi", "{item_id}")])
+def test_under_no_known_server(run_unclosed, python20, framework, label):
+    report = run_unclosed(python20, APPS / "owners_unknown_server.py", framework, options=["--exit-status=program"])
+    assert report.status == 0, report.stderr
+    found = kept(report)
+    assert found.pop("leak") == request(f"GET /leak/{label}")
+    if framework == "fastapi":
+        assert found == dict.fromkeys(["stream", "stream later"], request(f"GET /stream/{label}")) | {
+            "leak later": request(f"GET /leak/{label}")}
+    else:
+        assert found == {
+            "leak native": request(f"GET /leak/{label}"),
+            "stream": request(f"GET /stream/{label}"),
+            "raise": request(f"GET /raise/{label}", "exception ValueError"),
+        }
+
+
+# --- servers stay as they are -----------------------------------------------------------------------------------------
+
+
+def said(words, cwd, environment, port, stop):
+    """(status, stdout, stderr) of a server that was asked and stopped; numbers are N, and what `unclosed run` says is left out."""
+    with subprocess.Popen([str(word) for word in words], cwd=cwd, env={**os.environ, **environment}, text=True, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            client = Client(port, process.pid)
+            until = time.monotonic() + WATCHDOG
+            while True:
+                try:
+                    client.get("/right/1")
+                    break
+                except OSError:
+                    assert process.poll() is None and time.monotonic() < until, process.communicate()
+                    time.sleep(0.05)
+            client.statuses("GET", "/leak/1", "/raise/2")
+            process.send_signal(stop)
+            stdout, stderr = process.communicate(timeout=WATCHDOG)
+        finally:
+            if process.poll() is None:
+                killed_with_descendants(process.pid)
+    stderr = stderr.partition("\nunclosed: ")[0].rstrip("\n")
+    lines = [f"exit {process.returncode}"]
+    for text in stdout, stderr:
+        lines += sorted(re.sub(r"0x[0-9a-f]+|\d+", "N", text).splitlines())
+    return lines
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("server, app", [
+    (["uvicorn", "--port"], "owners_fastapi:app"),
+    (["uvicorn", "--port"], "owners_asgi:app"),
+    (["hypercorn", "-b"], "owners_fastapi:app"),
+    (["gunicorn", "-b"], "owners_flask:app"),
+    (["gunicorn", "--threads", "2", "-b"], "owners_django:app"),
+    (["gunicorn", "-k", "uvicorn_worker.UvicornWorker", "-b"], "owners_fastapi:app"),
+], ids=lambda value: value if isinstance(value, str) else " ".join(value))
+def test_same_output_and_status(tmp_path, python20, server, app, stop):
+    """Also the same tracebacks (without frames of ours: on Python 3.11 and later)."""
+    outcomes = []
+    for before in [], [COMMAND, "run", "-o", tmp_path / "report", "--exit-status=program", "--"]:
+        port = a_free_port()
+        where = f"127.0.0.1:{port}" if server[-1] == "-b" else port
+        environment = {"PYTHONPATH": str(APPS), "PYTHONDONTWRITEBYTECODE": "1"}
+        outcomes.append(said([*before, python20, "-m", *server, where, app], APPS, environment, port, stop))
+    plain, watched = outcomes
+    plain[0] = plain[0].replace("exit -", "exit 128 + ")
+    watched[0] = re.sub(r"exit 1(2[89]|[3-9]\d)", lambda match: f"exit 128 + {int('1' + match[1]) - 128}", watched[0])
+    assert watched == plain
+
+
+# --- processes that start processes -----------------------------------------------------------------------------------
+
+
+def leaks(report, mark, app, function, count):
+    assert judged(report) == expected(APPS / app, ("never-closed", SESSION, function, mark, count))
+
+
+def test_workers_forked_ahead(run_unclosed, python20, tmp_path):
+    report = run_unclosed(python20, APPS / "owners_prefork.py", options=["--exit-status=program"],
+                          environment={"DATABASE_URL": f"sqlite:///{tmp_path}/prefork.db"})
+    assert (report.status, report.stdout) == (0, "done\n")
+    assert report.opened[SESSION] == 11
+    leaks(report, "task", "owners_prefork.py", "wrong", 2)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing(run_unclosed, python20, tmp_path, method):
+    report = run_unclosed(python20, APPS / "owners_multiprocessing.py", method, options=["--exit-status=program"],
+                          environment={"DATABASE_URL": f"sqlite:///{tmp_path}/{method}.db"})
+    assert (report.status, report.stdout) == (0, "[0, 0, 0]\n")
+    assert report.opened[SESSION] == 4
+    leaks(report, "process", "owners_multiprocessing.py", "work", 1)
+
+
+@pytest.mark.parametrize("plugin", [[], ["-p", "xdist", "-n", "2"]], ids=["pytest", "xdist"])
+def test_pytest(run_unclosed, python20, tmp_path, plugin):
+    report = run_unclosed(python20, "-m", "pytest", "-q", "-p", "no:cacheprovider", *plugin, APPS / "owners_suite.py",
+                          options=["--exit-status=program"],
+                          environment={"DATABASE_URL": f"sqlite:///{tmp_path}/suite.db", "PYTEST_ADDOPTS": None, "PYTEST_PLUGINS": None})
+    assert report.status == 0, report.stdout
+    assert " 7 passed in " in report.stdout or "\n7 passed in " in report.stdout
+    assert report.opened[SESSION] == 7
+    leaks(report, "test", "owners_suite.py", "test_wrong", 1)

@@ -25,7 +25,7 @@ from . import _native, hooks
 
 # Drivers whose handles libunclosed.so sees by itself, and what speaks for the others. While none of them is there, nobody asks
 # who owns a thread.
-DRIVERS = ("sqlalchemy", "_sqlite3", "psycopg2", "psycopg", "MySQLdb")
+DRIVERS = ("sqlalchemy", "_sqlite3", "psycopg2", "psycopg", "MySQLdb", "mariadb", "pyodbc", "apsw")
 
 _scope = ContextVar("unclosed", default=None)
 _tasks = {}  # id of a task -> Scope; only of those that opened something or made a thread do so
