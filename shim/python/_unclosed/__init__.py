@@ -31,6 +31,7 @@ ADAPTERS = {
     "gunicorn": "servers",
     "hypercorn": "servers",
     "werkzeug": "servers",
+    "wsgiref": "servers",
     "flask": "servers",
     "django": "servers",
     "pytest": "servers",
