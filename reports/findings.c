@@ -229,11 +229,15 @@ static const char details_inserted[] =
     "    WITH RECURSIVE below (finding, handle) AS ("
     "        SELECT finding, handle FROM temp.occurrence WHERE handle IS NOT NULL"
     "        UNION"
-    "        SELECT below.finding, child.id FROM below JOIN handle AS child ON child.parent = below.handle)"
-    "    SELECT below.finding, handle.kind, handle.stack, sum(handle.handles)"
-    "    FROM below JOIN handle ON handle.id = below.handle"
+    "        SELECT below.finding, child.id FROM below JOIN handle AS child ON child.parent = below.handle"
+    "                                                      AND child.is_child)"
+    "    SELECT below.finding, handle.kind, min(handle.stack), sum(handle.handles)"
+    "    FROM below JOIN handle ON handle.id = below.handle LEFT JOIN stack ON stack.id = handle.stack"
     "    WHERE NOT EXISTS (SELECT 1 FROM temp.occurrence WHERE occurrence.handle = below.handle)"
-    "    GROUP BY below.finding, handle.kind, handle.stack ORDER BY below.finding, sum(handle.handles) DESC;";
+    "        AND handle.kind NOT IN ('sqlite3.transaction', 'libpq.transaction', 'mysql.transaction',"
+    "                                'odbc.transaction', 'sqlalchemy.transaction')"
+    "    GROUP BY below.finding, handle.kind, where_file, where_line, where_function"
+    "    ORDER BY below.finding, sum(handle.handles) DESC;";
 
 static bool functions_registered(sqlite3 *db)
 {

@@ -22,6 +22,7 @@ SELECT handle.id AS handle,
        CASE WHEN standing = 'open-now' THEN 'open now; the process still runs'
             WHEN standing = 'in-use' THEN 'a thread that used it last was still alive when exit began'
             WHEN standing = 'referenced' THEN 'something in memory still pointed to it when exit began'
+            WHEN kind LIKE 'sqlalchemy.%' THEN 'still there: ' || unknown_because
             ELSE 'still open; could not tell leaked from referenced: ' || unknown_because
        END || CASE WHEN close_refused THEN '; its last close was refused' ELSE '' END
            || CASE WHEN zombie THEN '; its close was accepted but had to wait' ELSE '' END

@@ -23,7 +23,16 @@ WITH locked AS (
          JOIN incident ON incident.process = fact.process AND incident.rule = 'pool-exhausted'
          JOIN holder ON holder.incident = incident.id AND holder.site = fact.site
     WHERE fact.type = 'noticed' AND fact.function = 'nested-checkout'
-      AND (incident.target IS NULL OR fact.target IS NULL OR incident.target = fact.target))
+      AND (incident.target IS NULL OR fact.target IS NULL OR incident.target = fact.target)),
+active AS (
+    -- who took the first one is among the callers of who takes the second, and has gone on meanwhile
+    SELECT DISTINCT fact.id
+    FROM fact
+         JOIN stack AS first ON first.id = fact.opened_stack
+         JOIN stack_frame ON stack_frame.stack = fact.stack
+         JOIN symbol ON symbol.frame = stack_frame.frame
+    WHERE fact.type = 'noticed' AND fact.function = 'nested-checkout'
+      AND symbol.function = first.where_function AND symbol.file = first.where_file AND symbol.line <> first.where_line)
 SELECT fact.id AS fact,
        fact.stack AS used_stack,
        fact.stack AS where_stack,
@@ -32,5 +41,8 @@ SELECT fact.id AS fact,
                                                  'a place that is not known')
            || CASE WHEN fact.id IN locked THEN '; the pool ran empty over it' ELSE '' END
            || coalesce('; ' || nullif(fact.text, ''), '') AS evidence
-FROM fact LEFT JOIN stack AS first ON first.id = fact.opened_stack
-WHERE fact.type = 'noticed' AND fact.function = 'nested-checkout';
+FROM fact LEFT JOIN stack AS first ON first.id = fact.opened_stack LEFT JOIN site ON site.id = fact.site
+WHERE fact.type = 'noticed' AND fact.function = 'nested-checkout'
+  -- else the first one was not in use any more, only never given back
+  AND (fact.id IN active
+       OR coalesce(site.ended_gc + site.ended_owner_gone + site.ended_with_parent + site.open, 0) = 0);

@@ -22,7 +22,7 @@
 --     except IntegrityError:
 --         log.warning("there already")
 --     session.commit()
--- outranks: idle-in-transaction open-at-exit in-use-at-termination
+-- outranks: closed-by-gc idle-in-transaction open-at-exit in-use-at-termination
 -- misleads: A use that is seen after the error may be the error handling itself, if it asks the database something before it
 --   rolls back. Where the process was killed, a rollback may have been on its way: only errors that are a second old count.
 WITH through_sqlalchemy AS (

@@ -14,9 +14,9 @@
 -- misleads: A pointer may be stale: a lost handle whose address still lies around in memory looks referenced. Ten handles
 --   here from one place that should hold one deserve a look.
 SELECT handle.id AS handle,
-       standing IN ('unknown', 'open-now') AS undecided,
-       CASE standing
-            WHEN 'referenced' THEN 'something in memory still pointed to it when exit began'
+       standing IN ('unknown', 'open-now') AND kind NOT LIKE 'sqlalchemy.%' AS undecided,
+       CASE WHEN kind LIKE 'sqlalchemy.%' THEN 'still there when the program ended'
+            WHEN standing = 'referenced' THEN 'something in memory still pointed to it when exit began'
             ELSE 'still open; could not tell leaked from referenced: ' || unknown_because
        END AS evidence
 FROM open_handle AS handle

@@ -30,8 +30,10 @@ WITH ended AS (
            handle.process_ended, handle.tx_failed,
            handle.kind LIKE 'sqlalchemy.%' AS of_a_pool,
            owner.kind AS owner_kind,
-           coalesce(CASE owner.kind WHEN 'request' THEN '' ELSE owner.kind || ' ' END || nullif(owner.label, ''),
-                    'its ' || owner.kind) AS who,
+           -- threads without a name of their own have the program's
+           CASE WHEN coalesce(owner.label, '') = '' OR (owner.kind = 'thread' AND process.executable LIKE '%/' || owner.label || '%')
+                THEN 'its ' || owner.kind
+                ELSE CASE owner.kind WHEN 'request' THEN '' ELSE owner.kind || ' ' END || owner.label END AS who,
            CASE WHEN owner.end_reason LIKE 'exception %' THEN ' ended by an exception (' || substr(owner.end_reason, 11) || ')'
                 WHEN owner.end_reason IN ('cancelled', 'never finished') THEN ' was ' || owner.end_reason
                 WHEN owner.end_reason = 'client disconnected' THEN ' ended when its client disconnected'

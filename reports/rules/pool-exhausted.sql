@@ -34,9 +34,10 @@ WITH held AS (
          LEFT JOIN owner ON owner.id = handle.owner
     WHERE incident.rule = 'pool-exhausted'),
 summed AS (
-    SELECT incident, stack, label, state, count(*) AS holders, max(age) AS age,
+    SELECT incident, where_file, where_line, where_function, label, state, count(*) AS holders, max(age) AS age,
            row_number() OVER (PARTITION BY incident ORDER BY state = 'at work', count(*) DESC) AS place
-    FROM held GROUP BY incident, stack, label, state),
+    FROM held LEFT JOIN stack ON stack.id = held.stack
+    GROUP BY incident, where_file, where_line, where_function, label, state),
 told AS (
     SELECT incident,
            group_concat(holders || ' at ' || coalesce(place(where_file, where_line, where_function), 'an unknown place') || ' ('
@@ -47,8 +48,7 @@ told AS (
                                       WHEN 'itself' THEN 'the very thread that asked'
                                       ELSE 'at work' END
                         || ', up to ' || duration(age) || ')', ', ') AS holders
-    FROM (SELECT summed.*, where_file, where_line, where_function
-          FROM summed LEFT JOIN stack ON stack.id = summed.stack WHERE place <= 3 ORDER BY incident, place)
+    FROM (SELECT * FROM summed WHERE place <= 3 ORDER BY incident, place)
     GROUP BY incident)
 SELECT incident.id AS incident,
        coalesce((SELECT kind FROM held WHERE held.incident = incident.id), 'sqlalchemy.checkout') AS kind,

@@ -33,15 +33,15 @@ WITH held AS (
          LEFT JOIN owner ON owner.id = handle.owner
     WHERE incident.rule = 'pool-exhausted'),
 summed AS (
-    SELECT incident, stack, label, count(*) AS holders, max(age) AS age,
+    SELECT incident, where_file, where_line, where_function, label, count(*) AS holders, max(age) AS age,
            row_number() OVER (PARTITION BY incident ORDER BY count(*) DESC) AS place
-    FROM held GROUP BY incident, stack, label),
+    FROM held LEFT JOIN stack ON stack.id = held.stack
+    GROUP BY incident, where_file, where_line, where_function, label),
 told AS (
     SELECT incident,
            group_concat(holders || ' at ' || coalesce(place(where_file, where_line, where_function), 'an unknown place') || ' ('
                         || coalesce(label || ', ', '') || 'up to ' || duration(age) || ')', ', ') AS holders
-    FROM (SELECT summed.*, where_file, where_line, where_function
-          FROM summed LEFT JOIN stack ON stack.id = summed.stack WHERE place <= 3 ORDER BY incident, place)
+    FROM (SELECT * FROM summed WHERE place <= 3 ORDER BY incident, place)
     GROUP BY incident)
 SELECT incident.id AS incident,
        coalesce((SELECT kind FROM held WHERE held.incident = incident.id), 'sqlalchemy.checkout') AS kind,

@@ -109,6 +109,66 @@ TEST(engines_statements_and_closed_sessions_need_no_collector)
     JUDGED("");
 }
 
+/* Sessions of one place and thread, opened 1 s apart; each was used once. */
+static void sessions_kept(struct run_case *run, int count, int thread)
+{
+    for (int i = 0; i < count; i++) {
+        int64_t id = handle_of(run, 1, SESSION, "work", "in_transaction=1, reference='found'");
+        sql(run, "UPDATE handle SET opened_at = %lld, last_used_at = %lld, thread = %d WHERE id = %lld",
+            1040000000000 + i * 1000000000ll, 1040100000000 + i * 1000000000ll, thread, (long long)id);
+    }
+}
+
+TEST(what_the_collector_has_not_come_to_is_counted_with_what_it_has)
+{
+    TOLD;
+    sessions_kept(&run, 6, 7);
+    ended(&run, SESSION, "work", "gc", 4, "");
+    judge(&run);
+    assert_found(&run, "closed-by-gc error 10");
+    assert_evidence(&run,
+                    "never closed; it was still open 19 s after its last use, when its thread had gone on to newer "
+                    "ones");
+    run_forgotten(&run);
+}
+
+TEST(sessions_that_their_thread_passed_over_are_never_closed)
+{
+    TOLD;
+    sessions_kept(&run, 15, 7);
+    JUDGED("closed-by-gc error 15");
+}
+
+TEST(of_a_killed_process_the_last_session_may_be_in_use)
+{
+    TOLD;
+    killed(&run);
+    sessions_kept(&run, 3, 7);
+    sql(&run, "UPDATE handle SET last_used_at = 1059900000000 WHERE id = 3");
+    JUDGED("closed-by-gc error 2; in-use-at-termination note 1");
+}
+
+TEST(a_session_for_each_thread_is_not_passed_over)
+{
+    TOLD;
+    for (int thread = 1; thread <= 5; thread++)
+        sessions_kept(&run, 1, thread);
+    sql(&run, "UPDATE handle SET last_used_at = 1059900000000");
+    JUDGED("open-at-exit note 5");
+}
+
+TEST(a_tasks_session_waits_for_its_task)
+{
+    TOLD;
+    killed(&run);
+    sessions_kept(&run, 3, 7);
+    int64_t task = owner(&run, "task", "work", "id=9");
+    for (int i = 1; i <= 3; i++)
+        owned_by(&run, i, task);
+    sql(&run, "UPDATE handle SET last_used_at = 1056000000000");
+    JUDGED("in-use-at-termination note 3");
+}
+
 TEST(the_interpreters_shutdown_is_a_note)
 {
     TOLD;
@@ -633,6 +693,27 @@ TEST(a_second_connection_is_a_warning)
     run_forgotten(&run);
 }
 
+TEST(a_first_connection_that_was_forgotten_is_not_nested)
+{
+    TOLD;
+    nested_checkout_noticed(&run);
+    ended(&run, CHECKOUT, "first", "with-parent", 3, "");
+    JUDGED("");
+}
+
+TEST(a_first_connection_whose_taker_goes_on_is_nested)
+{
+    TOLD;
+    nested_checkout_noticed(&run);
+    ended(&run, CHECKOUT, "first", "with-parent", 3, "");
+    passes_through(&run, "second", "/srv/app/server.c", "user");
+    sql(&run, "UPDATE symbol SET function = 'first', line = 42");
+    judge(&run);
+    assert_found(&run, "");
+    sql(&run, "UPDATE symbol SET line = 45");
+    JUDGED("nested-checkout warning 1");
+}
+
 TEST(a_pool_that_locked_itself_is_an_error)
 {
     TOLD;
@@ -903,6 +984,11 @@ int main(void)
         cmocka_unit_test(a_scripts_own_connections_are_a_warning_and_a_requests_an_error),
         cmocka_unit_test(a_scripts_connections_that_piled_up_are_an_error),
         cmocka_unit_test(engines_statements_and_closed_sessions_need_no_collector),
+        cmocka_unit_test(what_the_collector_has_not_come_to_is_counted_with_what_it_has),
+        cmocka_unit_test(sessions_that_their_thread_passed_over_are_never_closed),
+        cmocka_unit_test(of_a_killed_process_the_last_session_may_be_in_use),
+        cmocka_unit_test(a_session_for_each_thread_is_not_passed_over),
+        cmocka_unit_test(a_tasks_session_waits_for_its_task),
         cmocka_unit_test(the_interpreters_shutdown_is_a_note),
         cmocka_unit_test(a_session_whose_request_has_ended_is_one_error),
         cmocka_unit_test(of_a_process_that_runs_it_is_said_now),
@@ -945,6 +1031,8 @@ int main(void)
         cmocka_unit_test(threads_that_wait_for_threads_are_no_leak),
         cmocka_unit_test(the_cause_of_an_incident_comes_before_other_errors),
         cmocka_unit_test(a_second_connection_is_a_warning),
+        cmocka_unit_test(a_first_connection_that_was_forgotten_is_not_nested),
+        cmocka_unit_test(a_first_connection_whose_taker_goes_on_is_nested),
         cmocka_unit_test(a_pool_that_locked_itself_is_an_error),
         cmocka_unit_test(what_another_rule_noticed_is_not_a_nested_checkout),
         cmocka_unit_test(a_session_closed_before_its_commit_has_lost_its_writes),
