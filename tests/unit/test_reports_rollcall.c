@@ -84,11 +84,14 @@ static uint64_t own_namespace(void)
     return stat("/proc/self/ns/pid", &status) ? 0 : status.st_ino;
 }
 
-static void called(enum rollcall_type type, int pid, uint64_t start_ticks, const char *text)
+static void called_with(unsigned flags, enum rollcall_type type, int pid, uint64_t start_ticks, const char *text)
 {
+    static uint64_t time = 100;
     struct rollcall_record record = {.magic = ROLLCALL_MAGIC,
                                      .size = sizeof(record),
                                      .type = (uint8_t)type,
+                                     .flags = (uint8_t)flags,
+                                     .time = time++,
                                      .pid = pid,
                                      .parent = PARENT,
                                      .start_ticks = start_ticks,
@@ -99,6 +102,11 @@ static void called(enum rollcall_type type, int pid, uint64_t start_ticks, const
     int fd = open(file, O_WRONLY | O_APPEND | O_CREAT, 0600);
     assert_int_equal(write(fd, &record, sizeof(record)), sizeof(record));
     close(fd);
+}
+
+static void called(enum rollcall_type type, int pid, uint64_t start_ticks, const char *text)
+{
+    called_with(0, type, pid, start_ticks, text);
 }
 
 /* A trace that holds nothing but its process, and the row that loading it would have made. */
@@ -333,6 +341,65 @@ static void damaged_roll_call_is_read_as_far_as_it_goes(void **state)
     assert_string_equal(selected(UNOBSERVED), "1");
 }
 
+#define PYTHON_PROBLEM "SELECT python_problem FROM process"
+
+static void python_that_our_adapters_started_in_has_no_problem(void **state)
+{
+    (void)state;
+    called_with(ROLLCALL_PYTHON, ROLLCALL_LOADED, COMMAND, TICKS, interpreter);
+    called(ROLLCALL_ADAPTED, COMMAND, TICKS, "3.99.0");
+    compared(interpreter, NULL, 0);
+    assert_string_equal(selected("SELECT count(*) FROM process"), "0");
+}
+
+static void python_that_our_adapters_did_not_start_in_is_told_with_the_reason(void **state)
+{
+    (void)state;
+    called_with(ROLLCALL_PYTHON, ROLLCALL_LOADED, COMMAND, TICKS, interpreter);
+    called(ROLLCALL_NOT_ADAPTED, COMMAND, TICKS, "started with -I");
+    called_with(ROLLCALL_PYTHON, ROLLCALL_LOADED, SECOND, TICKS, interpreter);
+    called_with(ROLLCALL_PYTHON, ROLLCALL_LOADED, THIRD, TICKS, interpreter);
+    compared(interpreter, NULL, 0);
+    assert_string_equal(selected(UNOBSERVED), "0");
+    assert_string_equal(selected(PYTHON_PROBLEM " WHERE pid = 100"),
+                        "native view only: SQLAlchemy sessions were not seen (started with -I)");
+    assert_string_equal(selected(PYTHON_PROBLEM " WHERE pid = 200"),
+                        "native view only: SQLAlchemy sessions were not seen (PYTHONPATH was cleared, or the "
+                        "interpreter was started in another way) (2 processes)");
+}
+
+static void python_problem_belongs_to_the_trace_of_its_image(void **state)
+{
+    (void)state;
+    called_with(ROLLCALL_PYTHON, ROLLCALL_LOADED, COMMAND, TICKS, interpreter);
+    called(ROLLCALL_ADAPTED, COMMAND, TICKS, "3.99.0");
+    called(ROLLCALL_STARTS, COMMAND, TICKS, interpreter);
+    traced("first.trace", COMMAND, 1, END_EXEC);
+    traced("second.trace", COMMAND, 1u << 30, END_EXIT);
+    called_with(ROLLCALL_PYTHON, ROLLCALL_LOADED, COMMAND, TICKS, interpreter);
+    called(ROLLCALL_NOT_ADAPTED, COMMAND, TICKS, "started with -S");
+    compared(interpreter, NULL, 0);
+    assert_string_equal(selected("SELECT count(python_problem) FROM process WHERE trace IS NOT NULL"), "0");
+    assert_holds(selected(PYTHON_PROBLEM " WHERE trace IS NULL"), "started with -S");
+}
+
+static void interpreter_that_runs_nothing_has_no_problem(void **state)
+{
+    (void)state;
+    called_with(ROLLCALL_PYTHON, ROLLCALL_LOADED, COMMAND, TICKS, interpreter);
+    called(ROLLCALL_NOT_ADAPTED, COMMAND, TICKS, "");
+    compared(interpreter, NULL, 0);
+    assert_string_equal(selected("SELECT count(*) FROM process"), "0");
+}
+
+static void program_that_only_has_python_inside_may_never_have_started_it(void **state)
+{
+    (void)state;
+    called_with(ROLLCALL_PYTHON, ROLLCALL_LOADED, COMMAND, TICKS, plain);
+    compared(plain, NULL, 0);
+    assert_string_equal(selected("SELECT count(*) FROM process"), "0");
+}
+
 int main(void)
 {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, database_made, database_freed)
@@ -353,6 +420,11 @@ int main(void)
         TEST(signal_that_run_saw_completes_the_last_image),
         TEST(end_mark_is_believed_more_than_the_wait_status),
         TEST(damaged_roll_call_is_read_as_far_as_it_goes),
+        TEST(python_that_our_adapters_started_in_has_no_problem),
+        TEST(python_that_our_adapters_did_not_start_in_is_told_with_the_reason),
+        TEST(python_problem_belongs_to_the_trace_of_its_image),
+        TEST(interpreter_that_runs_nothing_has_no_problem),
+        TEST(program_that_only_has_python_inside_may_never_have_started_it),
     };
     return cmocka_run_group_tests(tests, programs_made, programs_removed);
 }
