@@ -140,6 +140,8 @@ def test_n17_reset(run_scenario, postgres, implementation):
 def test_n18_closed_a_moment_later(served):
     with served("n18_closed_a_moment_later:app") as client:
         assert client.statuses("GET", *["/"] * 8) == {200: 8}
+        while client.get("/closed").text != "8":
+            pass
     assert_silent(client.report, SESSION)
 
 

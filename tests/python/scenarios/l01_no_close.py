@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""l01_no_close.py N [exhaust]: N sessions that nobody closes; `exhaust`: the pool has room for 15, and nothing is collected."""
+"""l01_no_close.py N [exhaust]: N sessions that nobody closes; `exhaust`: the pool has room for 15, and nothing is collected yet."""
 import gc
 import os
 import sys
@@ -27,3 +27,5 @@ try:
         assert answer() == 42
 except PoolTimeout:
     print("the pool is empty")
+finally:
+    gc.enable()

@@ -5,8 +5,9 @@ import os
 from fastapi import FastAPI, HTTPException
 from sqlalchemy import create_engine, text
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import QueuePool
 
-engine = create_engine(os.environ["DATABASE_URL"], pool_size=50)
+engine = create_engine(os.environ["DATABASE_URL"], poolclass=QueuePool, pool_size=50, connect_args={"check_same_thread": False})
 app = FastAPI()
 
 

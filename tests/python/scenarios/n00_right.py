@@ -22,7 +22,7 @@ NUMBERS = text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n W
 @asynccontextmanager
 async def lifespan(_):
     with engine.begin() as connection:
-        connection.execute(text("CREATE TABLE item (id)"))
+        connection.execute(text("CREATE TABLE item (id int)"))
     yield
 
 
@@ -104,7 +104,7 @@ async def scoped(number: int):
 
 
 @app.get("/task/{number}")
-def task(number: int, tasks: BackgroundTasks, session: Session = Depends(get_session)):
+def task(number: int, tasks: BackgroundTasks, session: Session = Depends(get_session, scope="function")):
     def noted():
         with SessionLocal.begin() as own:
             own.execute(text("INSERT INTO item VALUES (1)"))

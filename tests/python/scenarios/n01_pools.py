@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""n01_pools.py sqlalchemy|psycopg_pool|async: pools that nobody disposes of; all their connections are at home."""
+"""n01_pools.py sqlalchemy|async: pools that nobody disposes of; all their connections are at home."""
 import os
 import sys
+import threading
 
 
 def sqlalchemy():
@@ -9,10 +10,18 @@ def sqlalchemy():
     from sqlalchemy.pool import QueuePool
 
     engine = create_engine(os.environ["DATABASE_URL"], poolclass=QueuePool)
-    connections = [engine.connect() for _ in range(4)]
-    for connection in connections:
-        connection.execute(text("SELECT 42"))
-        connection.close()
+    together = threading.Barrier(4)
+
+    def work():
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 42"))
+            together.wait()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     return engine
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 engine = create_engine(os.environ["DATABASE_URL"])
 app = FastAPI()
 closing = queue.Queue()
+closed = []
 
 
 def closed_behind():
@@ -19,6 +20,7 @@ def closed_behind():
         session = closing.get()
         timer.wait(0.05)
         session.close()
+        closed.append(session)
 
 
 threading.Thread(target=closed_behind, daemon=True).start()
@@ -29,3 +31,8 @@ def answer():
     session = Session(engine)
     closing.put(session)
     return session.execute(text("SELECT 42")).scalar()
+
+
+@app.get("/closed")
+def how_many_are_closed():
+    return len(closed)

@@ -11,6 +11,8 @@ from .routers import articles, customers, orders, service
 
 def filled() -> None:
     """Tables, and what a young shop has in them."""
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")  # who reads does not keep others from writing
     Base.metadata.drop_all(engine)
     Base.metadata.create_all(engine)
     with Session(engine) as session:
