@@ -60,6 +60,15 @@ const char *time_said(struct words *words, int64_t nanoseconds)
     return words->text;
 }
 
+const char *clock_said(struct words *words, int64_t nanoseconds)
+{
+    struct words whole;
+
+    time_said(&whole, nanoseconds);
+    snprintf(words->text, sizeof words->text, "%.8sZ", whole.text + strlen("2026-11-22T"));
+    return words->text;
+}
+
 const char *path_end(const char *path, unsigned components)
 {
     const char *end = path + strlen(path);

@@ -23,6 +23,9 @@ const char *duration_said(struct words *words, int64_t nanoseconds);
 /* Nanoseconds since 1970 → "2026-11-22T14:02:11.123Z" */
 const char *time_said(struct words *words, int64_t nanoseconds);
 
+/* The time of day only: "14:02:11Z" */
+const char *clock_said(struct words *words, int64_t nanoseconds);
+
 /* "orders.py:42 list_orders"; the file's last two components at most unless `whole`; "list_orders" without file. */
 const char *place_said(struct words *words, const char *file, int64_t line, const char *function);
 

@@ -23,13 +23,23 @@ static const char *style_sheet(void)
 
 /* --- the verdict in words ------------------------------------------------------------------------------------------ */
 
-/* "10 SQLite connections never closed: app.c:42 lose, and 2 more errors and warnings" */
+/* "; the connection pool ran empty at 14:02:11Z": the effect, after the cause. */
+static void exhaustion_said(struct page *page, FILE *out)
+{
+    int64_t at = integer_selected(page->db, "SELECT min(at) FROM incident WHERE rule = 'pool-exhausted'", 0);
+    struct words words;
+
+    if (at != 0)
+        fprintf(out, "; the connection pool ran empty at %s", clock_said(&words, at));
+}
+
+/* "10× SQLite connection never closed: app.c:42 lose; and 2 more errors or warnings" */
 static bool worst_said(struct page *page, FILE *out)
 {
-    sqlite3_stmt *worst =
-        prepared(page->db, "SELECT count, title, where_function, where_file, where_line, at_least,"
-                           "       count(*) OVER () - 1, severity FROM finding "
-                           "WHERE severity IN ('error', 'warning') AND suppressed IS NULL ORDER BY position LIMIT 1");
+    sqlite3_stmt *worst = prepared(page->db, "SELECT count, title, where_function, where_file, where_line, at_least,"
+                                             "       count(*) OVER () - 1, rule FROM finding "
+                                             "WHERE severity IN ('error', 'warning') AND suppressed IS NULL "
+                                             "ORDER BY severity, rule = 'pool-exhausted', position LIMIT 1");
     bool there = row_fetched(worst, &page->failed);
 
     if (there) {
@@ -39,6 +49,8 @@ static bool worst_said(struct page *page, FILE *out)
                 text_of(worst, 1));
         if (!is_null(worst, 2))
             fprintf(out, ": %s", place_said(&place, text_of(worst, 3), integer_of(worst, 4), text_of(worst, 2)));
+        if (strcmp(text_of(worst, 7), "pool-exhausted") != 0)
+            exhaustion_said(page, out);
         if (more > 0)
             fprintf(out, "; and %s more error%s or warning%s", number_said(&number, more), more == 1 ? "" : "s",
                     more == 1 ? "" : "s");
@@ -131,32 +143,47 @@ static void facts_written(struct page *page)
     sqlite3_finalize(run);
 }
 
+/* Program, pid, words, and how many processes more the same is true of. */
+static const char unseen_query[] =
+    "WITH gap (process, pid, program, words, place) AS ("
+    "    SELECT id, pid, coalesce(executable, command, '?'), coalesce(unobserved_reason, 'could not be watched'), 0"
+    "    FROM process WHERE NOT observed"
+    "    UNION ALL SELECT id, pid, coalesce(executable, command, '?'), python_problem, 1"
+    "    FROM process WHERE observed AND python_problem IS NOT NULL"
+    "    UNION ALL SELECT process.id, pid, coalesce(executable, command, '?'), name || ': ' || problem, 2"
+    "    FROM adapter JOIN process ON process.id = process WHERE problem IS NOT NULL"
+    "    UNION ALL SELECT id, pid, coalesce(executable, command, '?'), counted(dropped) || ' records could not be "
+    "kept: '"
+    "        || coalesce((SELECT group_concat(count || ' ' || name, ', ') FROM loss"
+    "                     WHERE loss.process = process.id AND count > 0), '?'), 3"
+    "    FROM process WHERE observed AND dropped > 0"
+    "    UNION ALL SELECT id, pid, coalesce(executable, command, '?'), warning, 4"
+    "    FROM process WHERE observed AND dropped = 0 AND warning IS NOT NULL) "
+    "SELECT program, min(pid), words, count(*) - 1 FROM gap GROUP BY program, words, place "
+    "ORDER BY place, min(process) LIMIT 50";
+
 static void unseen_written(struct page *page)
 {
     struct html *html = &page->html;
-    sqlite3_stmt *process = prepared(
-        page->db,
-        "SELECT pid, coalesce(executable, command, '?'), CASE WHEN NOT observed THEN "
-        "           coalesce(unobserved_reason, 'could not be watched') "
-        "       WHEN dropped > 0 THEN counted(dropped) || ' records could not be kept: '"
-        "           || coalesce((SELECT group_concat(count || ' ' || name, ', ') FROM loss"
-        "                        WHERE loss.process = process.id AND count > 0), '?')"
-        "       ELSE warning END "
-        "FROM process WHERE NOT observed OR dropped > 0 OR warning IS NOT NULL ORDER BY observed, id LIMIT 50");
-    char name[64];
+    sqlite3_stmt *gap = prepared(page->db, unseen_query);
+    char name[96];
     int rows = 0;
 
-    for (; row_fetched(process, &page->failed); rows++) {
+    for (; row_fetched(gap, &page->failed); rows++) {
         if (rows == 0) {
             html_open(html, "section");
             html_element(html, "h2", "Not seen");
             html_open(html, "ul");
         }
         html_open(html, "li");
-        html_element(html, "code", text_of(process, 1));
-        snprintf(name, sizeof name, " (pid %lld): ", (long long)integer_of(process, 0));
+        html_element(html, "code", text_of(gap, 0));
+        if (integer_of(gap, 3) > 0)
+            snprintf(name, sizeof name, " (pid %lld and %lld more): ", (long long)integer_of(gap, 1),
+                     (long long)integer_of(gap, 3));
+        else
+            snprintf(name, sizeof name, " (pid %lld): ", (long long)integer_of(gap, 1));
         html_text(html, name);
-        html_text(html, text_of(process, 2));
+        html_text(html, text_of(gap, 2));
         html_close(html);
     }
     if (rows > 0) {
@@ -165,7 +192,7 @@ static void unseen_written(struct page *page)
             html_element(html, "p", "Only the first 50 are listed; report.db has them all.");
         html_close(html);
     }
-    sqlite3_finalize(process);
+    sqlite3_finalize(gap);
 }
 
 /* --- tables ------------------------------------------------------------------------------------------------------------- */
@@ -246,20 +273,26 @@ static void sites_written(struct page *page)
     sqlite3_finalize(rows);
 }
 
+/* The last column is there if Python was: "3.11.2; sqlalchemy 2.0.45" */
 static void processes_written(struct page *page)
 {
-    static const struct column columns[] = {
-        {"Pid", true},    {"Parent", true}, {"Program", false}, {"Command", false}, {"Lasted", true},
-        {"Ended", false}, {"Opened", true}, {"Closed", true},   {"Open", true},     {"Search for pointers", false},
-        {NULL, false}};
+    struct column columns[] = {
+        {"Pid", true},     {"Parent", true}, {"Program", false}, {"Command", false}, {"Lasted", true},
+        {"Ended", false},  {"Opened", true}, {"Closed", true},   {"Open", true},     {"Search for pointers", false},
+        {"Python", false}, {NULL, false}};
     sqlite3_stmt *rows = prepared(
         page->db,
         "SELECT pid, parent_pid, executable, command, duration(coalesce(ended_at, seen_until_at) - started_at), "
         "end_words,"
-        "       opened, closed, open, CASE scan WHEN 'complete' THEN 'complete' ELSE coalesce(scan_reason, scan) END "
+        "       opened, closed, open, CASE scan WHEN 'complete' THEN 'complete' ELSE coalesce(scan_reason, scan) END,"
+        "       python || coalesce('; ' || (SELECT group_concat(coalesce(name || ' ' || version, name), ', ')"
+        "                                   FROM adapter WHERE adapter.process = process.id), '')"
+        "              || coalesce('; ' || python_problem, '') "
         "FROM process ORDER BY opened = 0, started_at, id LIMIT 500");
     int64_t all = integer_selected(page->db, "SELECT count(*) FROM process", 0);
 
+    if (integer_selected(page->db, "SELECT count(*) FROM process WHERE python IS NOT NULL", 0) == 0)
+        columns[sizeof columns / sizeof columns[0] - 2] = (struct column){NULL, false};
     if (all > 0) {
         table_begun(page, "Processes", columns);
         table_ended(page, rows_written(page, rows, columns, 2), all);
@@ -283,6 +316,7 @@ static void body_written(struct page *page, const char *verdict, const char *hea
     facts_written(page);
     html_close(html);
     html_open(html, "main");
+    incidents_written(page);
     unseen_written(page);
     findings_written(page);
     sites_written(page);
@@ -298,7 +332,13 @@ static void body_written(struct page *page, const char *verdict, const char *hea
 
 static bool html_rendered(const struct rendering *rendering)
 {
-    struct page page = {.db = rendering->db, .options = rendering->options, .frames = frames_prepared(rendering->db)};
+    struct page page = {
+        .db = rendering->db,
+        .options = rendering->options,
+        .frames = frames_prepared(rendering->db),
+        .directories = directories_read(rendering->db),
+        .run_started = integer_selected(rendering->db, "SELECT min(started_at) FROM process", 0),
+    };
     sqlite3_stmt *verdict = prepared(rendering->db, "SELECT verdict FROM verdict");
 
     if (row_fetched(verdict, &page.failed)) {
@@ -311,6 +351,7 @@ static bool html_rendered(const struct rendering *rendering)
     }
     sqlite3_finalize(verdict);
     sqlite3_finalize(page.frames);
+    directories_freed(&page.directories);
     return !page.failed;
 }
 

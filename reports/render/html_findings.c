@@ -55,7 +55,7 @@ enum {
     "FROM finding JOIN rule ON rule.id = finding.rule WHERE "
 #define LOUD "finding.severity IN ('error', 'warning') AND suppressed IS NULL"
 
-/* --- stacks and source --------------------------------------------------------------------------------------------- */
+/* --- source --------------------------------------------------------------------------------------------- */
 
 static void source_written(struct page *page, const char *path, int64_t line)
 {
@@ -84,49 +84,6 @@ static void source_written(struct page *page, const char *path, int64_t line)
                          {"class", "quiet"});
     }
     free(lines);
-}
-
-static void frame_written(struct page *page, sqlite3_stmt *frame)
-{
-    struct html *html = &page->html;
-    const char *file = text_of(frame, FRAME_FILE), *module = text_of(frame, FRAME_MODULE);
-    char line[32];
-
-    html_open(html, "li", {"class", strcmp(text_of(frame, FRAME_OWNER), "user") == 0 ? "user" : NULL});
-    html_element(html, "span", text_of(frame, FRAME_FUNCTION), {"class", "function"});
-    if (*file != '\0') {
-        html_text(html, "  ");
-        html_open(html, "span", {"class", "path"});
-        html_text(html, file);
-        if (integer_of(frame, FRAME_LINE) > 0) {
-            snprintf(line, sizeof line, ":%" PRId64, integer_of(frame, FRAME_LINE));
-            html_text(html, line);
-        }
-        html_close(html);
-    } else if (*module != '\0') {
-        html_text(html, "  in ");
-        html_element(html, "span", module, {"class", "path"});
-    }
-    html_close(html);
-}
-
-static void stack_written(struct page *page, const char *title, int64_t stack)
-{
-    struct html *html = &page->html;
-    int frames = 0;
-
-    if (stack == 0 || page->frames == NULL)
-        return;
-    begun_with(page->frames, integer(stack));
-    for (; row_fetched(page->frames, &page->failed); frames++) {
-        if (frames == 0) {
-            html_element(html, "h4", title);
-            html_open(html, "ol", {"class", "stack"});
-        }
-        frame_written(page, page->frames);
-    }
-    if (frames > 0)
-        html_close(html);
 }
 
 /* --- one finding -------------------------------------------------------------------------------------------------------- */
@@ -182,6 +139,10 @@ static void facts_written(struct page *page, sqlite3_stmt *finding)
                  id);
     list_written(page, "Tests",
                  "SELECT label FROM finding_label WHERE finding = ?1 AND kind = 'test' "
+                 "ORDER BY count DESC LIMIT 10",
+                 id);
+    list_written(page, "Tasks",
+                 "SELECT label FROM finding_label WHERE finding = ?1 AND kind = 'task' "
                  "ORDER BY count DESC LIMIT 10",
                  id);
     fact_written(page, "Suppressed by", text_of(finding, COLUMN_SUPPRESSED));
@@ -246,7 +207,7 @@ static void heading_written(struct page *page, sqlite3_stmt *finding)
     html_open(html, "p", {"class", "where"});
     if (!is_null(finding, COLUMN_FILE)) {
         html_open(html, "code");
-        html_text(html, text_of(finding, COLUMN_FILE));
+        html_text(html, path_shown(&page->directories, text_of(finding, COLUMN_FILE)));
         if (integer_of(finding, COLUMN_LINE) > 0) {
             snprintf(place, sizeof place, ":%" PRId64, integer_of(finding, COLUMN_LINE));
             html_text(html, place);
@@ -270,7 +231,8 @@ static void finding_written(struct page *page, sqlite3_stmt *finding)
     source_written(page, text_of(finding, COLUMN_FILE), integer_of(finding, COLUMN_LINE));
     html_element(html, "p", text_of(finding, COLUMN_EVIDENCE), {"class", "evidence"});
     fix_written(page, finding);
-    stack_written(page, "Opened at", integer_of(finding, COLUMN_STACK));
+    stack_written(page, strcmp(rule, "pool-exhausted") == 0 ? "Asked for at" : "Opened at",
+                  integer_of(finding, COLUMN_STACK));
     stack_written(page, "Transaction begun at", integer_of(finding, COLUMN_BEGIN));
     stack_written(page, strcmp(rule, "close-failed") == 0 ? "Close tried at" : "Closed at",
                   integer_of(finding, COLUMN_CLOSED));
@@ -293,8 +255,8 @@ static void line_written(struct page *page, sqlite3_stmt *finding)
     html_element(html, "td", number_said(&words, integer_of(finding, COLUMN_COUNT)), {"class", "number"});
     html_element(html, "td", text_of(finding, COLUMN_TITLE));
     html_element(html, "td",
-                 place_said(&words, text_of(finding, COLUMN_FILE), integer_of(finding, COLUMN_LINE),
-                            text_of(finding, COLUMN_FUNCTION)),
+                 place_said(&words, path_shown(&page->directories, text_of(finding, COLUMN_FILE)),
+                            integer_of(finding, COLUMN_LINE), text_of(finding, COLUMN_FUNCTION)),
                  {"class", "path"});
     html_close(html);
 }
@@ -370,7 +332,6 @@ static void notes_written(struct page *page)
 
 void findings_written(struct page *page)
 {
-    page->run_started = integer_selected(page->db, "SELECT min(started_at) FROM process", 0);
     html_open(&page->html, "section");
     html_element(&page->html, "h2", "Findings");
     if (findings_listed(page, FINDINGS_QUERY LOUD " ORDER BY finding.position") == 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the parts of the page share: html.c (the whole, facts, tables) and html_findings.c (findings). */
+/* What the parts of the page share: html.c (the whole, facts, tables), html_incidents.c, html_findings.c, html_stack.c. */
 #ifndef UNCLOSED_REPORTS_HTML_PAGE_H
 #define UNCLOSED_REPORTS_HTML_PAGE_H
 
@@ -9,12 +9,14 @@
 
 #include "../options.h"
 #include "html_writer.h"
+#include "paths.h"
 
 struct page {
     struct html html;
     sqlite3 *db;
     const struct report_options *options;
     sqlite3_stmt *frames;
+    struct directories directories;
     int64_t run_started;
     bool failed;
 };
@@ -27,5 +29,11 @@ void fact_written(struct page *page, const char *term, const char *value);
  * are: a page has to stay small enough to be opened.
  */
 void findings_written(struct page *page);
+
+/* What went wrong at a moment, and who held what then: at most 5 bands. */
+void incidents_written(struct page *page);
+
+/* A title and a stack below it, frames of libraries folded; nothing for 0. */
+void stack_written(struct page *page, const char *title, int64_t stack);
 
 #endif

@@ -29,17 +29,6 @@ static const char holders_query[] =
     "GROUP BY holder_then.stack, state, owner_label "
     "ORDER BY state NOT IN ('owner-gone', 'never-closed'), count(*) DESC, max(age_ns) DESC";
 
-/* "14:02:11Z" */
-static const char *clock_said(struct words *words, int64_t time)
-{
-    const char *day_and_time = time_said(words, time);
-    char *clock = words->text;
-
-    memmove(clock, day_and_time + strlen("2026-11-22T"), strlen("14:02:11"));
-    strcpy(clock + strlen("14:02:11"), "Z");
-    return clock;
-}
-
 static const char *state_said(const char *state)
 {
     static const struct {
