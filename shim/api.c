@@ -9,6 +9,7 @@
 #include "handles.h"
 #include "incidents.h"
 #include "owners.h"
+#include "python/python.h"
 
 enum { LONGEST_NAME = 63 };
 
@@ -178,6 +179,23 @@ EXPORT void unclosed_closed(unclosed_kind_id kind, const void *handle, enum uncl
     ended(error);
 }
 
+static bool is_of_sqlalchemy(unclosed_kind_id kind)
+{
+    return kind >= KIND_SQLALCHEMY_ENGINE && kind <= KIND_SQLALCHEMY_TRANSACTION;
+}
+
+/* A connection of an engine is its pool's: what becomes of it concerns neither who happened to open it, nor, when the pool
+ * is collected, anybody. One that was taken out of its pool is nobody's. */
+static void connection_pooled(uint32_t slot, unclosed_kind_id parent_kind, const void *parent)
+{
+    if (parent && parent_kind == KIND_SQLALCHEMY_ENGINE) {
+        atomic_fetch_or(&handle_at(slot)->flags, HANDLE_POOLED);
+        owner_changed(slot, 0);
+    } else if (!parent && parent_kind != KIND_SQLALCHEMY_ENGINE) {
+        atomic_fetch_and(&handle_at(slot)->flags, ~(uint32_t)HANDLE_POOLED);
+    }
+}
+
 EXPORT void unclosed_parent(unclosed_kind_id kind, const void *handle, unclosed_kind_id parent_kind, const void *parent)
 {
     int error;
@@ -189,6 +207,8 @@ EXPORT void unclosed_parent(unclosed_kind_id kind, const void *handle, unclosed_
         child_removed(slot);
         if (above && above != slot)
             child_added(above, slot);
+        if (!is_of_sqlalchemy(kind))
+            connection_pooled(slot, parent_kind, parent);
     }
     ended(error);
 }
@@ -329,7 +349,12 @@ EXPORT void unclosed_adapter(const char *name, const char *version, const char *
 
 EXPORT void unclosed_destructor(const void *function)
 {
-    (void)function;
+    int error = errno;
+    shim_loaded();
+    if (!function || !guard_entered())
+        return;
+    destructor_known((uintptr_t)function);
+    ended(error);
 }
 
 EXPORT const struct unclosed_api unclosed_api_table = {

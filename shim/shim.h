@@ -111,7 +111,8 @@ extern HIDDEN struct shim shim;
 struct thread {
     uint32_t id;  /* kernel thread id in the process with `epoch` */
     uint8_t busy; /* inside the shim: a signal handler that comes now passes through */
-    bool has_ended; /* its last destructors run */
+    bool has_ended;  /* its last destructors run */
+    bool is_stopped; /* … because Python's shutdown has stopped it */
     uint64_t epoch;
     uint64_t named_at;
     uint64_t owner;     /* unclosed_owner_id: current owner, as the program says */

@@ -7,8 +7,9 @@
  *   - the key is made when it is first needed, so who opens nothing in threads never sees one less; if its number is 32 or
  *     more, where storing a value would allocate, it is given back, and threads are no owners in that program;
  *   - other destructors may still close handles: ours asks to be called again until the last round;
- *   - a thread that the end of the program takes along (exit() has begun, or Python's finalization, which stops daemon
- *     threads) has not left anything behind;
+ *   - a thread that the end of the program takes along has left nothing behind: exit() has begun, or Python's shutdown
+ *     stops its daemon threads. Those still have Python's state of a thread, which goes first of all when one ends by
+ *     itself. That is in a key, too, so in Python programs ours is made before Python's, and is looked at before it;
  *   - in a forked child the only thread is the first one, and no owner; nothing of the parent's trace is touched.
  * Weak: without libpthread (before glibc 2.34) there are no threads.
  */
@@ -16,7 +17,10 @@
 #include <limits.h>
 #include <pthread.h>
 
+#include "injection.h"
 #include "owners.h"
+#include "python/interpreter.h"
+#include "python/python.h"
 
 #pragma weak pthread_key_create
 #pragma weak pthread_key_delete
@@ -26,27 +30,42 @@ enum { KEYS_WITHOUT_ALLOCATION = 32 };
 enum key_state { KEY_NONE, KEY_BEING_MADE, KEY_MADE, KEY_UNUSABLE };
 static _Atomic uint32_t key_state;
 static pthread_key_t key;
+static bool key_is_before_pythons;
 
-static bool is_being_taken_along(void)
+static bool has_exit_begun(void)
 {
     const struct trace_process *process = record_of(TABLE_PROCESS, 0);
     return atomic_load(&process->exit_began) != 0;
+}
+
+static bool is_stopped_by_python(void)
+{
+    if (!python_has_frames() || !python_is_finalizing())
+        return false;
+    for (unsigned i = 0; key_is_before_pythons && i < atomic_load(&interpreter_count); i++)
+        if (atomic_load(&interpreters[i].is_loaded) && interpreters[i].thread_state() != 0)
+            return true;
+    return !key_is_before_pythons;
 }
 
 static void thread_ends(void *round)
 {
     int error = errno;
     uintptr_t number = (uintptr_t)round;
-    if (number < PTHREAD_DESTRUCTOR_ITERATIONS) {
-        pthread_setspecific(key, (void *)(number + 1));
-    } else if (atomic_load(shim.life) == LIFE_ON && thread.epoch == shim.epoch && guard_entered()) {
+    bool is_ours = atomic_load(shim.life) == LIFE_ON && thread.epoch == shim.epoch && guard_entered();
+    if (is_ours && number == 1)
+        thread.is_stopped = is_stopped_by_python();
+    if (is_ours && number == PTHREAD_DESTRUCTOR_ITERATIONS) {
         uint64_t owner = thread.own_owner;
         thread.own_owner = 0;
         thread.has_ended = true;
-        if (owner && !is_being_taken_along())
+        if (owner && !thread.is_stopped && !has_exit_begun())
             owner_ended(owner, "thread ended");
-        guard_left();
     }
+    if (is_ours)
+        guard_left();
+    if (number < PTHREAD_DESTRUCTOR_ITERATIONS)
+        pthread_setspecific(key, (void *)(number + 1));
     errno = error;
 }
 
@@ -64,6 +83,13 @@ static bool key_is_made(void)
         atomic_store(&key_state, state);
     }
     return state == KEY_MADE;
+}
+
+__attribute__((constructor(102))) static void key_made_first(void)
+{
+    int error = errno;
+    key_is_before_pythons = is_python_program() && !shim.passive && !shim.options.skipped && key_is_made();
+    errno = error;
 }
 
 void thread_owner_began(void)

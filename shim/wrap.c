@@ -7,6 +7,7 @@
 #include "adapters.h"
 #include "dlsym.h"
 #include "incidents.h"
+#include "python/native_marks.h"
 #include "python/python.h"
 
 #define LONG_CALL 100000000u /* ns */
@@ -214,6 +215,28 @@ void call_closing(struct call *call, enum kind kind, uintptr_t handle)
     guard_left();
 }
 
+static bool has_python_part(uint32_t stack)
+{
+    const struct trace_stack *node = record_of(TABLE_STACK, stack);
+    const struct trace_frame *frame = record_of(TABLE_FRAME, node->frame);
+    return frame->type == FRAME_PYTHON || (frame->type == FRAME_MIXED && frame->offset != 0);
+}
+
+/* Below a destructor nobody has closed it: the collector did, the shutdown, or whoever gave up the pool. At shutdown, where
+ * no Python function runs, it was the interpreter's own clearing up. */
+static enum trace_ended how_closed(const struct trace_handle *handle)
+{
+    uint32_t stack = atomic_load_explicit(&handle->close_stack, memory_order_relaxed);
+    if (likely(!python_has_frames() && !is_a_destructor_known()) || is_cheap(handle->kind))
+        return ENDED_EXPLICIT;
+    bool is_finalizing = python_is_finalizing();
+    if (!is_in_destructor(stack) && !(is_finalizing && !has_python_part(stack)))
+        return ENDED_EXPLICIT;
+    if (atomic_load_explicit(&handle->flags, memory_order_relaxed) & HANDLE_POOLED)
+        return ENDED_WITH_PARENT;
+    return is_finalizing ? ENDED_FINALIZATION : ENDED_GC;
+}
+
 void call_closed(struct call *call, const struct closing_result *result)
 {
     if (!guard_entered())
@@ -224,7 +247,7 @@ void call_closed(struct call *call, const struct closing_result *result)
     else if (result->zombie && children_alive(call->closing))
         handle_made_zombie(call->closing, call->name);
     else
-        handle_finished(call->closing, ENDED_EXPLICIT);
+        handle_finished(call->closing, how_closed(handle_at(call->closing)));
     call->closing = 0;
     errno = error;
     guard_left();
