@@ -19,6 +19,7 @@ SERVERS.setdefault("program", [])   # the application serves itself, at $PORT
 
 def kept(report):
     """{what a handle that is still open is to: (its owner's kind, label, why that ended)}"""
+    assert report.rows("SELECT name, problem FROM adapter WHERE problem IS NOT NULL") == []
     rows = report.rows("SELECT handle.target, owner.kind, owner.label, owner.end_reason FROM handle LEFT JOIN owner ON owner.id = handle.owner"
                        " WHERE handle.kind = 'probe.handle'")
     assert len({row[0] for row in rows}) == len(rows), rows

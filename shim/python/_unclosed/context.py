@@ -130,10 +130,9 @@ def place():
     scope = current()
     if scope is not None:
         return scope
-    if _current_greenlet is not None:
-        greenlet = _current_greenlet()
-        if greenlet.parent is not None:
-            return _place_of(greenlet)
+    greenlet = _running_greenlet()
+    if greenlet is not None and greenlet.parent is not None:
+        return _place_of(greenlet)
     try:
         return _threads.place
     except AttributeError:
@@ -142,9 +141,10 @@ def place():
 
 
 def frame():
-    if _current_greenlet is None:
-        return None
-    greenlet = _current_greenlet()
+    """SQLAlchemy runs synchronous code behind a greenlet, of which a coroutine of the user's is the parent. With run_sync
+    that code is the user's own: then its frames are the thread's.
+    """
+    greenlet = _running_greenlet()
     found = None
     while type(greenlet).__name__ == "_AsyncIoGreenlet":
         greenlet = greenlet.parent
@@ -152,7 +152,17 @@ def frame():
         if outer is None:
             break
         found = outer
+        caller = outer.f_back
+        if caller is not None and caller.f_code.co_name == "run_sync" and not _is_sqlalchemy(sys._getframe(1)):
+            return None
     return found
+
+
+def _is_sqlalchemy(place):
+    """Was the function from which all that began, SQLAlchemy's?"""
+    while place.f_back is not None:
+        place = place.f_back
+    return place.f_globals.get("__name__", "").startswith("sqlalchemy.")
 
 
 def current():
@@ -237,7 +247,7 @@ def hidden(error):
     Python before 3.11 keeps that function in it.
     """
     place = error.__traceback__
-    if place is not None and place.tb_next is not None:
+    if place is not None:
         BaseException.with_traceback(error, place.tb_next)
 
 
@@ -336,6 +346,15 @@ def in_threads(original):
 
 
 # --- greenlets --------------------------------------------------------------------------------------------------------
+
+
+def _running_greenlet():
+    if _current_greenlet is None:
+        return None
+    try:
+        return _current_greenlet()
+    except RuntimeError:  # at the interpreter's end
+        return None
 
 
 def _place_of(greenlet):
