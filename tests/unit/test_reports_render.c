@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What people and programs get to read: complete, valid whatever a program's names are, and small enough. */
-#include "run_case.h"
+#include "render_case.h"
 
 #include <sys/stat.h>
 #include <unistd.h>
@@ -8,9 +8,7 @@
 #include "embedded.h"
 #include "output.h"
 #include "render/characters.h"
-#include "render/render.h"
 #include "sha256.h"
-#include "verdict.h"
 
 #define TEST(name) static void name(void **state)
 #define TOLD     \
@@ -53,41 +51,6 @@ static void leak_told(struct run_case *run)
     counted_in(run, "sqlite3.connection", 1010, 1000);
 }
 
-static char *rendered_with(struct run_case *run, const struct renderer *renderer, struct rendering rendering)
-{
-    char *text = NULL;
-    size_t size = 0;
-    struct verdict verdict;
-
-    judge(run);
-    assert_true(verdict_reached(run->db, &run->options, NULL, &verdict));
-    rendering.db = run->db;
-    rendering.options = &run->options;
-    rendering.watched = "sqlite3, libpq";
-    rendering.out = open_memstream(&text, &size);
-    assert_non_null(rendering.out);
-    assert_true(renderer->rendered(&rendering));
-    assert_int_equal(fclose(rendering.out), 0);
-    return text;
-}
-
-static char *rendered(struct run_case *run, const struct renderer *renderer)
-{
-    return rendered_with(run, renderer, (struct rendering){0});
-}
-
-static void assert_has(const char *text, const char *part)
-{
-    if (strstr(text, part) == NULL)
-        fail_msg("'%s' is not in:\n%.4000s", part, text);
-}
-
-static void assert_has_not(const char *text, const char *part)
-{
-    if (strstr(text, part) != NULL)
-        fail_msg("'%s' is in:\n%.4000s", part, text);
-}
-
 static void assert_valid_utf8(const char *text)
 {
     for (size_t length; *text != '\0'; text += length) {
@@ -97,21 +60,6 @@ static void assert_valid_utf8(const char *text)
 }
 
 /* --- JSON ------------------------------------------------------------------------------------------------------------ */
-
-/* A value out of a JSON text, found by SQLite's own parser; it must be valid. */
-static const char *from_json(struct run_case *run, const char *json, const char *path)
-{
-    static char value[4096];
-    sqlite3_stmt *statement =
-        prepared(run->db, "SELECT CASE WHEN json_valid(?1) THEN json_extract(?1, ?2) ELSE 'INVALID' END");
-
-    begun_with(statement, text(json));
-    sqlite3_bind_text(statement, 2, path, -1, SQLITE_TRANSIENT);
-    assert_true(row_fetched(statement, NULL));
-    snprintf(value, sizeof value, "%s", text_of(statement, 0));
-    sqlite3_finalize(statement);
-    return value;
-}
 
 TEST(json_is_as_promised)
 {
