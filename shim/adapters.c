@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "injection.h"
+
 enum { ADAPTERS = 24 };
 
 struct adapter {
@@ -70,6 +72,9 @@ void adapter_known(const char *name, const char *version, const char *problem)
     copied(now.name, sizeof(now.name), name);
     copied(now.version, sizeof(now.version), version);
     copied(now.problem, sizeof(now.problem), problem);
+    bool is_python = strcmp(now.name, "python") == 0;
+    if (is_python && now.version[0])
+        environment_given_back();
     locked(kinds_lock());
     struct adapter *known = adapter_named(now.name);
     bool is_news = known && (strcmp(known->name, now.name) != 0 || strcmp(known->version, now.version) != 0 ||
@@ -79,7 +84,7 @@ void adapter_known(const char *name, const char *version, const char *problem)
     unlocked(kinds_lock());
     if (!is_news)
         return;
-    if (strcmp(now.name, "python") == 0)
+    if (is_python)
         roll_called(now.version[0] ? ROLLCALL_ADAPTED : ROLLCALL_NOT_ADAPTED, 0,
                     now.version[0] ? now.version : now.problem, 0);
     atomic_store(&adapters_described_in, 0);

@@ -62,7 +62,8 @@ static bool takes_next(const char *option)
     return strcmp(option, "--check-hash-based-pycs") == 0 || (option[1] != '-' && strcspn(option, "WXQ") == length - 1);
 }
 
-/* Why an interpreter with these arguments ignores PYTHONPATH or sitecustomize, "" : it does not. False: it runs no program at all. */
+/* Why an interpreter with these arguments ignores PYTHONPATH or sitecustomize, "" : it does not. False: it runs no program
+ * at all. */
 static bool arguments_read(int count, char *const *arguments, char reason[REASON_MAX])
 {
     bool runs_nothing = false;
@@ -120,6 +121,8 @@ static bool directory_located(char directory[PATH_MAX])
 
 /* --- the environment ------------------------------------------------------------------------------------------------------------ */
 
+static char **original; /* environ as it was, while it is another */
+
 /* Inherited from a process that did not take it away, such as one with Python linked in that never ran it. */
 static bool is_there_already(const char *value, const char *directory)
 {
@@ -160,7 +163,22 @@ static void environment_replaced(const char *directory)
     char **made = (char **)memory;
     memcpy((void *)made, (const void *)environ, count * sizeof(char *));
     made[place == SIZE_MAX ? count : place] = entry_written((char *)memory + pointers, directory, value);
+    original = environ;
     __atomic_store_n(&environ, made, __ATOMIC_RELEASE); /* a thread of a library's constructor may read it */
+}
+
+void environment_given_back(void)
+{
+    size_t i = 0;
+    if (!original)
+        return;
+    for (; environ && environ[i] && original[i]; i++)
+        if (environ[i] != original[i] &&
+            (strncmp(original[i], variable, VARIABLE) != 0 || strcmp(environ[i], original[i]) != 0))
+            return;
+    if (environ && !environ[i] && !original[i])
+        __atomic_store_n(&environ, original, __ATOMIC_RELEASE);
+    original = NULL;
 }
 
 void python_path_set(int count, char **arguments)

@@ -151,6 +151,29 @@ def test_environment_of_an_interpreter_can_be_changed_in_every_way(both):
     assert "same 1" in watched.stdout and f"start|{directory}:/before|1|(none)" in watched.stdout
 
 
+PLACES = """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.getenv.restype = ctypes.c_void_p
+[stack] = [line.split()[0] for line in open('/proc/self/maps') if line.rstrip().endswith('[stack]')]
+start, end = (int(address, 16) for address in stack.split('-'))
+array = ctypes.c_void_p.in_dll(libc, 'environ').value
+entries, index = ctypes.cast(array, ctypes.POINTER(ctypes.c_void_p)), 0
+while entries[index]:
+    assert start <= entries[index] < end, ctypes.string_at(entries[index])
+    index += 1
+print(start <= array < end, index > 3)
+"""
+
+
+@every_adapted_python
+@pytest.mark.parametrize("path", [None, "", "/nowhere"])
+def test_environment_lies_where_the_kernel_put_it(both, python, path):
+    """What overwrites it to show a process title (setproctitle) needs its strings side by side."""
+    without, watched = both(python, "-c", PLACES, environment={"PYTHONPATH": path})
+    assert (watched.stdout, watched.stderr) == (without.stdout, without.stderr) == ("True True\n", "")
+
+
 def test_switched_off(preloaded):
     [state] = states(preloaded(PYTHON, STATE, options="report=off:python=off"))
     assert not state["adapted"]

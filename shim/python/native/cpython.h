@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The part of CPython's C API that _native uses, declared here instead of by Python.h: so that one file, built without any
- * Python, is loaded by every CPython from 3.9 on, also by builds without the GIL.
+ * The part of CPython's C API that _native uses, declared here instead of by Python.h: so that one file, built without
+ * any Python, is loaded by every CPython from 3.9 on, also by builds without the GIL.
  *
  * All of it is documented API that did not change from 3.9 to 3.14 (Doc/c-api, Include/moduleobject.h, methodobject.h,
- * pycapsule.h), and all functions but those marked are part of the stable ABI. What differs between versions and builds is known only at
- * run time:
+ * pycapsule.h), and all functions but those marked are part of the stable ABI. What differs between versions and builds
+ * is known only at run time:
  *
  *     an object begins with        {refcount, type}                                     16 bytes
  *     on a build without the GIL   {thread, flags, mutex, gc, local, shared, type}      32 bytes (PEP 703)

@@ -362,8 +362,8 @@ static bool is_instance(PyObject *object, const char *module_name, const char *t
     return is;
 }
 
-/* sqlite_handle(connection) -> the sqlite3 * of a sqlite3.Connection, 0: none. No attribute is read, which another thread might not. The first
- * member of pysqlite_Connection (Modules/_sqlite/connection.h, 3.9 to 3.14). */
+/* sqlite_handle(connection) -> the sqlite3 * of a sqlite3.Connection, 0: none. No attribute is read, which another thread
+ * might not. The first member of pysqlite_Connection (Modules/_sqlite/connection.h, 3.9 to 3.14). */
 FUNCTION(sqlite_handle)
 {
     UNLESS_GIVEN(1)
