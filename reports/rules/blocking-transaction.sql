@@ -20,7 +20,8 @@
 --   Reading transactions are listed, too: in rollback journal mode they block a writer's commit.
 WITH blocked AS (
     SELECT holder.*, incident.process, incident.count, incident.stack AS used_stack, incident.target, incident.at,
-           incident.at - holder.last_used_at AS idle_ns
+           incident.at - holder.last_used_at AS idle_ns, holder.thread = incident.thread AS by_itself,
+           incident.at - holder.last_used_at >= max(100000000, min(1000000000, incident.waited_ns)) AS was_idle
     FROM incident JOIN holder ON holder.incident = incident.id
     WHERE incident.rule = 'blocking-transaction' AND holder.in_transaction)
 SELECT blocked.site, blocked.process, blocked.kind, blocked.stack, blocked.target, blocked.opened_at, blocked.thread,
@@ -29,11 +30,12 @@ SELECT blocked.site, blocked.process, blocked.kind, blocked.stack, blocked.targe
        blocked.used_stack,
        coalesce(blocked.transaction_stack, blocked.stack) AS where_stack,
        blocked.owner_label AS label,
-       CASE WHEN max(idle_ns) >= 1000000000 OR max(owner_ended_at) IS NOT NULL THEN 'error' END AS severity,
+       CASE WHEN max(was_idle) OR max(by_itself) OR max(owner_ended_at) IS NOT NULL THEN 'error' END AS severity,
        coalesce(place(used.where_file, used.where_line, used.where_function), 'another caller') || ' was locked out'
            || CASE WHEN max(owner_ended_at) IS NOT NULL
                    THEN '; ' || coalesce(owner_label, 'the one that had opened it') || ' had ended before'
-                   WHEN max(idle_ns) >= 1000000 THEN '; nothing had been done in the transaction for '
+                   WHEN max(by_itself) THEN ' by a transaction of its own thread'
+                   WHEN max(idle_ns) >= 10000000 THEN '; nothing had been done in the transaction for '
                                                      || duration(max(idle_ns))
                    ELSE '; it was at work' END
            || coalesce('; last statement: ' || last_sql, '') AS evidence

@@ -73,9 +73,10 @@ share (site, handle, label, count, what) AS (
     UNION ALL
     SELECT site, waiting.id, NULL, handles,
            'never closed; it ' || CASE process_ended WHEN 'running' THEN 'is' ELSE 'was' END || ' still open '
-               || duration(max(since) OVER (PARTITION BY site, process_ended, passed_over)) || ' after its last use'
-               || CASE WHEN passed_over THEN ', when its thread had gone on to newer ones' ELSE '' END
-    FROM waiting)
+               || duration(max(since) OVER same) || ' after its last use'
+               || CASE WHEN max(passed_over) OVER same THEN ', when its thread had gone on to newer ones' ELSE '' END
+    FROM waiting
+    WINDOW same AS (PARTITION BY site, process_ended))
 SELECT share.site, handle, label, count,
        CASE WHEN kind = 'sqlalchemy.session' THEN 'Session left to the garbage collector' END AS title,
        CASE WHEN NOT matters THEN 'warning' END AS severity,

@@ -22,7 +22,7 @@
 -- misleads: A program may count on the rollback, in a dry run for example; say so with an explicit rollback. Nothing is
 --   reported while an exception unwinds, for a transaction that only read, or for one that had failed already.
 WITH cut AS (
-    SELECT fact.*, CASE WHEN fact.type = 'noticed' THEN 'explicit' ELSE closed_handle.how END AS how
+    SELECT fact.*, closed_handle.how
     FROM fact LEFT JOIN closed_handle ON closed_handle.process = fact.process
                                          AND closed_handle.generation = fact.generation
     WHERE (type = 'closed-in-transaction' AND wrote AND NOT unwinding AND NOT tx_failed)
@@ -30,12 +30,12 @@ WITH cut AS (
 SELECT cut.id AS fact,
        cut.stack AS closed_stack,
        -- where the garbage collector happened to run is no place to look at
-       CASE WHEN how IN ('gc', 'finalization') THEN coalesce(begin_stack, opened_stack, cut.stack) ELSE cut.stack END
+       CASE WHEN how IN ('gc', 'owner-gone', 'with-parent', 'finalization') THEN coalesce(begin_stack, opened_stack, cut.stack) ELSE cut.stack END
            AS where_stack,
        begin_stack,
-       CASE how WHEN 'gc' THEN 'left to the garbage collector'
-                WHEN 'finalization' THEN 'closed by the interpreter''s shutdown'
-                ELSE 'closed' END
+       CASE WHEN how IN ('gc', 'owner-gone', 'with-parent') THEN 'left to the garbage collector'
+            WHEN how = 'finalization' THEN 'closed by the interpreter''s shutdown'
+            ELSE 'closed' END
            || ' with a transaction open that had changed rows'
            || coalesce('; it was begun at ' || place(begun.where_file, begun.where_line, begun.where_function), '')
            AS evidence

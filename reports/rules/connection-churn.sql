@@ -31,13 +31,21 @@ pool_code AS (
     FROM symbol JOIN stack_frame ON stack_frame.frame = symbol.frame
     WHERE symbol.owner <> 'user' AND (symbol.file LIKE '%/sqlalchemy/%'
                                       OR (lower(symbol.file) LIKE '%pool%' AND lower(symbol.file) NOT LIKE '%threadpool%'))),
+engine AS (
+    SELECT handle.*, handle.handles > 1
+               OR (handle.last_used_at > handle.opened_at
+                   AND handle.last_used_at <= lead(handle.opened_at) OVER (PARTITION BY handle.site
+                                                                           ORDER BY handle.opened_at, handle.id)) AS passed_over
+    FROM handle
+    WHERE kind = 'sqlalchemy.engine' AND NOT ignored),
 kept AS (
     SELECT engine.site, sum(engine.handles) AS engines,
+           -- used, and never again once there was a newer one
+           sum(CASE WHEN passed_over THEN engine.handles ELSE 0 END) AS passed_over,
            (SELECT coalesce(sum(connection.handles), 0)
-            FROM handle AS engine_here JOIN handle AS connection ON connection.parent = engine_here.id
-            WHERE engine_here.site = engine.site AND connection.kind LIKE '%.connection') AS connections
-    FROM handle AS engine
-    WHERE engine.kind = 'sqlalchemy.engine' AND NOT engine.ignored
+            FROM handle AS here JOIN handle AS connection ON connection.parent = here.id
+            WHERE here.site = engine.site AND connection.kind LIKE '%.connection') AS connections
+    FROM engine
     GROUP BY engine.site),
 owned AS (
     SELECT site FROM closed_handle WHERE owner_label IS NOT NULL AND kind = 'sqlalchemy.engine' AND owner_label NOT LIKE '%::%'
@@ -62,7 +70,7 @@ WHERE kind = 'sqlalchemy.engine'
   AND (opened >= 20
        OR (opened >= 5 AND site.id IN owned)
        -- made and thrown away; several that are kept may be for several databases
-       OR ended_explicit + ended_gc + ended_owner_gone >= 10)
+       OR ended_explicit + ended_gc + ended_owner_gone + coalesce(kept.passed_over, 0) >= 10)
   AND (site.stack IS NULL OR site.stack NOT IN (SELECT stack FROM test_code))
 UNION ALL
 SELECT site.id, opened, NULL,

@@ -19,16 +19,22 @@
 -- outranks: open-at-exit in-use-at-termination
 -- misleads: A long query, a batch job or a server-side cursor needs its connection for long, and that is in order: age alone
 --   is no mistake. Choose --held accordingly. A driver's own connection outside of requests is meant to be kept and is not
---   looked at. The time of one that is not given back is told as far as the trace goes.
+--   looked at. The time of one that is not given back is told as far as the trace goes. What was at work while
+--   it was held is a note: idleness of less than five seconds is not seen, however, once it is over.
 WITH allowed AS (SELECT value * 1000000000 AS ns FROM setting WHERE name = 'held_seconds'),
 long_ago AS (
-    SELECT handle.id, handle.site, handle.process, process.ended, process.seen_until_at - handle.opened_at AS age
+    SELECT handle.id, handle.site, handle.process, process.ended, process.seen_until_at - handle.opened_at AS age,
+           process.seen_until_at - coalesce(handle.last_used_at, handle.opened_at) AS unused
     FROM handle JOIN process ON process.id = handle.process JOIN allowed LEFT JOIN owner ON owner.id = handle.owner
     WHERE process.seen_until_at - handle.opened_at >= allowed.ns
       AND NOT handle.ignored
       AND (handle.kind = 'sqlalchemy.checkout'
            OR (owner.kind = 'request' AND NOT handle.is_child AND NOT handle.pooled
                AND handle.kind LIKE '%.connection' AND handle.owner_ended_at IS NULL))),
+idle AS (
+    SELECT fact.process, fact.site, fact.code, where_function, where_file, where_line
+    FROM fact LEFT JOIN stack ON stack.id = fact.begin_stack
+    WHERE fact.type = 'idle-in-transaction'),
 longest_by_request AS (
     SELECT site, owner_label, count(*) AS handles, max(closed_at - opened_at) AS longest
     FROM closed_handle JOIN allowed
@@ -36,19 +42,30 @@ longest_by_request AS (
       AND kind LIKE '%.connection'
     GROUP BY site, owner_label)
 SELECT id AS handle, NULL AS site, NULL AS label, NULL AS count,
+       CASE WHEN unused < min(5000000000, (SELECT ns FROM allowed)) THEN 'note' END AS severity,
        CASE ended WHEN 'running' THEN 'held for ' ELSE 'not given back to the end, for ' END
            || duration(max(age) OVER (PARTITION BY site, ended)) || CASE ended WHEN 'running' THEN ' by now' ELSE '' END
+           || ', not used for the last ' || duration(max(unused) OVER (PARTITION BY site, ended))
            AS evidence
 FROM long_ago
 UNION ALL
 SELECT NULL, site.id, NULL,
        max(1, (SELECT coalesce(sum(hold_time.count), 0) FROM hold_time
                WHERE hold_time.site = site.id AND low_ns >= allowed.ns)),
+       CASE WHEN max(idle.code) IS NULL THEN 'note' END,
        'given back after ' || duration(held_max_ns)
-FROM site JOIN allowed
+           || coalesce(', of which nothing was done with it for ' || duration(max(idle.code) * 1000000),
+                       '; it was at work meanwhile, as far as can be seen')
+FROM site JOIN allowed LEFT JOIN stack ON stack.id = site.stack
+     -- it was taken where its session's transaction began
+     LEFT JOIN idle ON idle.process = site.process
+                       AND (idle.site = site.id
+                            OR (idle.where_function = stack.where_function AND idle.where_file IS stack.where_file
+                                AND idle.where_line IS stack.where_line))
 WHERE kind = 'sqlalchemy.checkout' AND held_max_ns >= allowed.ns
+GROUP BY site.id
 UNION ALL
-SELECT NULL, site, owner_label, handles, 'closed after ' || duration(longest)
+SELECT NULL, site, owner_label, handles, NULL, 'closed after ' || duration(longest)
 FROM longest_by_request JOIN site ON site.id = longest_by_request.site
 WHERE NOT EXISTS (SELECT 1 FROM stack_frame JOIN symbol ON symbol.frame = stack_frame.frame
                   WHERE stack_frame.stack = site.stack

@@ -20,10 +20,13 @@
 WITH locked AS (
     SELECT DISTINCT fact.id
     FROM fact
+         JOIN stack AS second ON second.id = fact.stack
          JOIN incident ON incident.process = fact.process AND incident.rule = 'pool-exhausted'
-         JOIN holder ON holder.incident = incident.id AND holder.site = fact.site
+         JOIN stack AS waiting ON waiting.id = incident.stack
+         JOIN holder ON holder.incident = incident.id
     WHERE fact.type = 'noticed' AND fact.function = 'nested-checkout'
-      AND (incident.target IS NULL OR fact.target IS NULL OR incident.target = fact.target)),
+      AND second.where_function IS waiting.where_function AND second.where_file IS waiting.where_file
+      AND second.where_line IS waiting.where_line),
 active AS (
     -- who took the first one is among the callers of who takes the second, and has gone on meanwhile
     SELECT DISTINCT fact.id

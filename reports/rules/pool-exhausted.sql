@@ -18,23 +18,16 @@
 -- misleads: What is listed is who held the connections when it happened first at that place; later times are only counted. A
 --   holder that was still at work then may have been stuck behind the others.
 WITH held AS (
-    SELECT holder.incident, holder.kind, holder.stack, holder.owner_label AS label,
-           CASE WHEN holder.owner_ended_at IS NOT NULL THEN 'ended'
-                WHEN owner.ended_at IS NOT NULL OR closed_handle.how IN ('gc', 'owner-gone', 'with-parent', 'finalization') THEN 'never closed'
-                WHEN site.ended_gc + site.ended_owner_gone + site.ended_with_parent > 0 THEN 'never closed elsewhere'
-                WHEN holder.thread = incident.thread AND holder.owner_label IS NULL AND incident.owner_label IS NULL
-                    THEN 'itself'
-                ELSE 'at work' END AS state,
-           incident.at - holder.opened_at AS age
-    FROM holder JOIN incident ON incident.id = holder.incident
-         LEFT JOIN site ON site.id = holder.site
-         LEFT JOIN closed_handle ON closed_handle.process = incident.process
-                                    AND closed_handle.generation = holder.generation
-         LEFT JOIN handle ON handle.site = holder.site AND handle.generation = holder.generation
-         LEFT JOIN owner ON owner.id = handle.owner
+    SELECT holder_then.incident, holder_then.kind, holder_then.stack, holder_then.owner_label AS label, age_ns,
+           CASE WHEN state IN ('owner-gone', 'never-closed') THEN state
+                WHEN ended_gc + ended_owner_gone + ended_with_parent > 0 THEN 'never closed elsewhere'
+                WHEN holder_then.thread = incident.thread AND holder_then.owner_label IS NULL
+                     AND incident.owner_label IS NULL THEN 'itself'
+                ELSE 'at work' END AS state
+    FROM holder_then JOIN incident ON incident.id = holder_then.incident LEFT JOIN site ON site.id = holder_then.site
     WHERE incident.rule = 'pool-exhausted'),
 summed AS (
-    SELECT incident, where_file, where_line, where_function, label, state, count(*) AS holders, max(age) AS age,
+    SELECT incident, where_file, where_line, where_function, label, state, count(*) AS holders, max(age_ns) AS age,
            row_number() OVER (PARTITION BY incident ORDER BY state = 'at work', count(*) DESC) AS place
     FROM held LEFT JOIN stack ON stack.id = held.stack
     GROUP BY incident, where_file, where_line, where_function, label, state),
@@ -42,8 +35,8 @@ told AS (
     SELECT incident,
            group_concat(holders || ' at ' || coalesce(place(where_file, where_line, where_function), 'an unknown place') || ' ('
                         || coalesce(label || ', ', '')
-                        || CASE state WHEN 'ended' THEN 'which had ended'
-                                      WHEN 'never closed' THEN 'never closed'
+                        || CASE state WHEN 'owner-gone' THEN 'which had ended'
+                                      WHEN 'never-closed' THEN 'never closed'
                                       WHEN 'never closed elsewhere' THEN 'a place that leaves them to the garbage collector'
                                       WHEN 'itself' THEN 'the very thread that asked'
                                       ELSE 'at work' END

@@ -19,21 +19,15 @@
 --     anyio.to_thread.current_default_thread_limiter().total_tokens = 5
 -- misleads: A holder that hangs for good, in a call that never returns, counts as at work: see how long each was held.
 WITH held AS (
-    SELECT holder.incident, holder.kind, holder.stack, holder.owner_label AS label, incident.at - holder.opened_at AS age,
-           holder.owner_ended_at IS NULL AND owner.ended_at IS NULL
-               AND coalesce(closed_handle.how, '') NOT IN ('gc', 'owner-gone', 'with-parent', 'finalization')
-               AND coalesce(site.ended_gc + site.ended_owner_gone + site.ended_with_parent, 0) = 0
-               AND NOT (holder.thread IS incident.thread AND holder.owner_label IS NULL AND incident.owner_label IS NULL)
-               AS at_work
-    FROM holder JOIN incident ON incident.id = holder.incident
-         LEFT JOIN site ON site.id = holder.site
-         LEFT JOIN closed_handle ON closed_handle.process = incident.process
-                                    AND closed_handle.generation = holder.generation
-         LEFT JOIN handle ON handle.site = holder.site AND handle.generation = holder.generation
-         LEFT JOIN owner ON owner.id = handle.owner
+    SELECT holder_then.incident, holder_then.kind, holder_then.stack, holder_then.owner_label AS label, age_ns,
+           state NOT IN ('owner-gone', 'never-closed')
+               AND coalesce(ended_gc + ended_owner_gone + ended_with_parent, 0) = 0
+               AND NOT (holder_then.thread IS incident.thread AND holder_then.owner_label IS NULL
+                        AND incident.owner_label IS NULL) AS at_work
+    FROM holder_then JOIN incident ON incident.id = holder_then.incident LEFT JOIN site ON site.id = holder_then.site
     WHERE incident.rule = 'pool-exhausted'),
 summed AS (
-    SELECT incident, where_file, where_line, where_function, label, count(*) AS holders, max(age) AS age,
+    SELECT incident, where_file, where_line, where_function, label, count(*) AS holders, max(age_ns) AS age,
            row_number() OVER (PARTITION BY incident ORDER BY count(*) DESC) AS place
     FROM held LEFT JOIN stack ON stack.id = held.stack
     GROUP BY incident, where_file, where_line, where_function, label),

@@ -271,7 +271,7 @@ TEST(what_was_held_long_and_given_back_is_not_counted_with_those_that_were_not)
     sql(&run, "UPDATE site SET held_max_ns = 63000000000");
     int64_t request = owner(&run, "request", "GET /orders", "ended_at=1032000000000");
     owned_by(&run, handle_of(&run, 1, CHECKOUT, "execute", "last_used_at=1030000000000, reference='found'"), request);
-    JUDGED("owner-gone error 1; held-long warning 1");
+    JUDGED("owner-gone error 1; held-long note 1");
 }
 
 TEST(what_was_collected_after_its_owners_end_is_the_owners)
@@ -545,8 +545,15 @@ TEST(a_connection_held_long_is_a_warning)
     sql(&run, "INSERT INTO hold_time VALUES (%lld, 50, 32000000000, 46000000000, 2), (%lld, 20, 1000, 2000, 38)",
         (long long)where, (long long)where);
     judge(&run);
-    assert_found(&run, "held-long warning 2");
-    assert_evidence(&run, "given back after 1m03s");
+    assert_found(&run, "held-long note 2");
+    assert_evidence(&run, "given back after 1m03s; it was at work meanwhile");
+    char setting[120];
+    snprintf(setting, sizeof setting, "kind='" SESSION "', code=41000, begin_stack=%lld",
+             (long long)stack(&run, "execute"));
+    fact(&run, 1, "idle-in-transaction", "commit_it", setting);
+    judge(&run);
+    assert_found(&run, "held-long warning 2; idle-in-transaction warning 1");
+    assert_evidence(&run, "given back after 1m03s, of which nothing was done with it for 41 s");
     run_forgotten(&run);
 }
 
@@ -563,10 +570,13 @@ TEST(a_connection_that_is_held_is_told_in_place_of_its_session)
 {
     TOLD;
     still_runs(&run);
-    session_at_work(&run, "last_used_at=1059500000000");
+    session_at_work(&run, "last_used_at=1053000000000");
     judge(&run);
-    assert_found(&run, "held-long warning 1");
-    assert_evidence(&run, "held for 1m00s by now");
+    assert_found(&run, "idle-in-transaction warning 1; held-long note 1");
+    sql(&run, "UPDATE handle SET last_used_at = 1053000000000");
+    judge(&run);
+    assert_found(&run, "held-long warning 1; idle-in-transaction warning 1");
+    assert_evidence(&run, "held for 1m00s by now, not used for the last 7.0 s");
     run_forgotten(&run);
 }
 
