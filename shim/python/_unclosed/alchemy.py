@@ -29,6 +29,7 @@ def imported(name, module):
     hooks.when_imported("sqlalchemy.engine.base", attached(alchemy_pools.engines_watched))
     hooks.when_imported("sqlalchemy.pool.base", attached(alchemy_trouble.pools_watched))
     hooks.when_imported("sqlalchemy.engine.base", attached(alchemy_trouble.engines_watched))
+    hooks.when_imported("sqlalchemy.ext.asyncio.engine", attached(alchemy_pools.async_engines_watched))
     hooks.when_imported("sqlalchemy.orm.session", attached(alchemy_sessions.sessions_watched))
     hooks.when_imported("sqlalchemy.orm.session", attached(alchemy_trouble.sessions_watched))
     hooks.when_imported("sqlalchemy.orm.events", attached(alchemy_sessions.session_events_watched))

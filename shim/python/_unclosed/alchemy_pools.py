@@ -1,22 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Engines, pools and connections of SQLAlchemy: made, checked out, used, given back.
 
-Every pool gives out connections through _ConnectionFairy._checkout, and takes them back through _finalize_fairy, be it by
-close() or by the garbage collector. Every statement goes through Connection._execute_context.
+Every pool gives out connections through _ConnectionFairy._checkout, and takes them back through _checkin, unless the garbage
+collector does. Every statement goes through Connection._execute_context, and from 2.0 on through one of two that it calls.
+
+These functions run around everything that a program does with its database: what they do every time is written out in them.
 """
 
 import re
 import sys
+from _thread import get_ident
 
 from . import _native, alchemy_trouble, context
 from . import alchemy_watch as watch
 from .alchemy_wrap import constructor, replaced, troubled
 
 ADAPTER = "sqlalchemy"
-used, detail, transaction = _native.used, _native.detail, _native.transaction
-CHECKOUT, SESSION, OPEN, WROTE, FAILED = watch.CHECKOUT, watch.SESSION, watch.OPEN, watch.WROTE, watch.FAILED
-checkouts, graveyard, pools = watch.checkouts, watch.graveyard, watch.pools
-frame, hidden, place = context.frame, context.hidden, context.place
+opened, parent, owned_by, used = _native.opened, _native.parent, _native.owned_by, _native.used
+detail, transaction = _native.detail, _native.transaction
+EXPLICIT, FINALIZATION, INVALIDATED = _native.EXPLICIT, _native.FINALIZATION, _native.INVALIDATED
+ENGINE, SESSION, CHECKOUT, OPEN, WROTE = watch.ENGINE, watch.SESSION, watch.CHECKOUT, watch.OPEN, watch.WROTE
+CheckoutWatch, collected = watch.CheckoutWatch, watch.checkout_collected
+checkouts, graveyard, pools, records = watch.checkouts, watch.graveyard, watch.pools, watch.records
+current, frame, hidden = context.current, context.frame, context.hidden
+is_finalizing = sys.is_finalizing
+
+is_async = False  # sqlalchemy.ext.asyncio is in use: the user's frames may be behind a greenlet
 
 # What a statement that changes rows may begin with; the rest reads.
 MAY_WRITE = frozenset("IUDRMWiudrmw(-/ \t\r\n;")
@@ -31,18 +40,24 @@ def pools_watched(module):
     """`module`: sqlalchemy.pool.base."""
     replaced(module._ConnectionFairy, "_checkout", checkout_watched)
     replaced(module._ConnectionFairy, "detach", detach_watched)
-    replaced(module, "_finalize_fairy", finalize_watched)
+    replaced(module._ConnectionFairy, "_checkin", checkin_watched)
 
 
 def engines_watched(module):
     """`module`: sqlalchemy.engine.base."""
     module.Engine.__init__ = constructor(module.Engine.__init__, engine_made)
     replaced(module.Engine, "dispose", dispose_watched)
-    replaced(module.Connection, "_execute_context", execute_watched)
+    statements_watched(module.Connection)
     replaced(module.Connection, "_commit_impl", commit_watched)
     replaced(module.Connection, "_rollback_impl", rollback_watched)
     replaced(module.Connection, "_rollback_to_savepoint_impl", savepoint_watched)
     replaced(module.RootTransaction, "_do_close", transaction_close_watched)
+
+
+def async_engines_watched(module):
+    """`module`: sqlalchemy.ext.asyncio.engine."""
+    global is_async
+    is_async = True
 
 
 # --- engines ----------------------------------------------------------------------------------------------------------
@@ -90,14 +105,18 @@ def checkout_watched(real):
                 hidden(error)
                 raise
         known = who = None
+        owner = 0
         try:
             if graveyard:
                 watch.told_who_died()
             known = pools.get(id(pool))
             if known is None or known() is not pool:
                 known = watch.pool_watched(pool, None)
+            scope = current()
+            if scope is not None:
+                owner = scope.owner()
             if known.places is not None:
-                who = place()
+                who = scope or (context.place() if known.has_greenlets else get_ident())
                 if who in known.places:
                     alchemy_trouble.nested(known, known.places[who])
         except Exception as error:
@@ -109,7 +128,40 @@ def checkout_watched(real):
             alchemy_trouble.checkout_failed(pool, error)
             raise
         try:
-            watch.checkout_began(known, fairy, who)
+            address = id(fairy)
+            made = CheckoutWatch(fairy, collected)
+            made.address = address
+            made.pool = known
+            made.session = None
+            made.state = made.sql = 0
+            made.unwinding = False
+            made.place = who
+            made.owner = owner
+            made.native = None
+            opened(CHECKOUT, address, frame() if is_async else None)
+            checkouts[address] = made
+            if owner:
+                owned_by(CHECKOUT, address, owner)
+            out = known.out
+            out[address] = made
+            if len(out) > known.peak:
+                watch.pool_grew(known)
+            if who is not None and who not in known.places:
+                known.places[who] = made
+            engine = known.engine
+            if engine is not None:
+                if not engine.is_open:
+                    watch.engine_opened(engine, pool)
+                parent(CHECKOUT, address, ENGINE, engine.address)
+            record = fairy._connection_record
+            place = records.get(id(record))
+            if place is None or place.since != record.starttime or place() is not record:
+                place = watch.record_watched(record, known)
+            native = place.native
+            if native is not None:
+                made.native = native
+                place.checkout = address
+                parent(native[0], native[1], CHECKOUT, address)
         except Exception as error:
             troubled(ADAPTER, error)
         return fairy
@@ -117,28 +169,26 @@ def checkout_watched(real):
     return _checkout
 
 
-def finalize_watched(real):
-    """`fairy`: given by close(), not by the garbage collector."""
+def checkin_watched(real):
+    """close(), and invalidate(), which takes the connection out first."""
 
-    def _finalize_fairy(dbapi_connection, connection_record, pool, *given, fairy=None, **named):
+    def _checkin(self, transaction_was_reset=False):
         try:
-            if fairy is not None:
-                known = checkouts.get(id(fairy))
-                if known is not None and known() is fairy:
-                    how = _native.INVALIDATED if dbapi_connection is None else _native.EXPLICIT
-                    watch.checkout_ended(known, watch.end_of(how))
-                named["fairy"] = fairy
-            elif graveyard:
-                watch.told_who_died()
+            known = checkouts.get(id(self))
+            if known is not None:
+                how = INVALIDATED if self.dbapi_connection is None else EXPLICIT
+                if is_finalizing():
+                    how = FINALIZATION
+                watch.checkout_ended(known, how, frame() if is_async else None)
         except Exception as error:
             troubled(ADAPTER, error)
         try:
-            return real(dbapi_connection, connection_record, pool, *given, **named)
+            return real(self, transaction_was_reset)
         except BaseException as error:
             hidden(error)
             raise
 
-    return _finalize_fairy
+    return _checkin
 
 
 def detach_watched(real):
@@ -164,44 +214,122 @@ def detach_watched(real):
 # --- statements and transactions --------------------------------------------------------------------------------------
 
 
-def execute_watched(real):
-    def _execute_context(self, dialect, constructor, statement, *given, **named):
-        known = checkouts.get(id(self._dbapi_connection))
-        if known is None:
+def statements_watched(connection):
+    if "_exec_single_context" not in connection.__dict__:
+        replaced(connection, "_execute_context", execute_watched)
+        return
+    replaced(connection, "_exec_single_context", single_watched)
+    replaced(connection, "_exec_insertmany_context", many_watched)
+
+
+def single_watched(real):
+    def _exec_single_context(self, dialect, context, statement, parameters):
+        try:
+            known = checkouts.get(id(self._dbapi_connection))
+            if known is not None:
+                sql = context.statement
+                begun(known, sql)
+        except Exception as error:
+            known = None
+            troubled(ADAPTER, error)
+        try:
+            result = real(self, dialect, context, statement, parameters)
+        except BaseException as error:
+            hidden(error)
+            raise
+        if known is not None:
             try:
-                return real(self, dialect, constructor, statement, *given, **named)
-            except BaseException as error:
-                hidden(error)
-                raise
+                if context.isinsert or context.isupdate or context.isdelete or sql[:1] in MAY_WRITE:
+                    written(self, known, context, sql, result)
+                elif known.session is None and not known.state:
+                    state_told(self, known, 0)
+            except Exception as error:
+                troubled(ADAPTER, error)
+        return result
+
+    return _exec_single_context
+
+
+def many_watched(real):
+    def _exec_insertmany_context(self, dialect, context):
+        try:
+            known = checkouts.get(id(self._dbapi_connection))
+            if known is not None:
+                begun(known, context.statement)
+        except Exception as error:
+            known = None
+            troubled(ADAPTER, error)
+        try:
+            result = real(self, dialect, context)
+        except BaseException as error:
+            hidden(error)
+            raise
+        if known is not None:
+            try:
+                written(self, known, context, "", result)
+            except Exception as error:
+                troubled(ADAPTER, error)
+        return result
+
+    return _exec_insertmany_context
+
+
+def execute_watched(real):
+    """Of SQLAlchemy 1.4."""
+
+    def _execute_context(self, dialect, constructor, statement, *given, **named):
         sql = ""
         try:
-            sql = statement if type(statement) is str else statement.string
-            used(CHECKOUT, known.address, frame())
-            if known.sql != hash(sql):
-                known.sql = hash(sql)
-                detail(CHECKOUT, known.address, "last_sql", without_marks(sql))
-            session = known.session
-            if session is not None and session.failed:
-                used(SESSION, session.address, frame())
+            known = checkouts.get(id(self._dbapi_connection))
+            if known is not None:
+                sql = statement if type(statement) is str else statement.string
+                begun(known, sql)
         except Exception as error:
+            known = None
             troubled(ADAPTER, error)
         try:
             result = real(self, dialect, constructor, statement, *given, **named)
         except BaseException as error:
             hidden(error)
             raise
-        try:
-            if sql[:1] in MAY_WRITE:
-                if not (known.state if known.session is None else known.session.state) & WROTE:
-                    if self._transaction is not None and has_written(statement, sql, result):
-                        state_told(self, known, WROTE)
-            elif known.session is None and not known.state and self._transaction is not None:
-                state_told(self, known, 0)
-        except Exception as error:
-            troubled(ADAPTER, error)
+        if known is not None:
+            try:
+                if sql[:1] in MAY_WRITE:
+                    written(self, known, statement, sql, result)
+                elif known.session is None and not known.state:
+                    state_told(self, known, 0)
+            except Exception as error:
+                troubled(ADAPTER, error)
         return result
 
     return _execute_context
+
+
+def begun(checkout, sql):
+    """A statement is about to run."""
+    where = frame() if is_async else None
+    used(CHECKOUT, checkout.address, where)
+    session = checkout.session
+    if session is not None and session.failed:
+        used(SESSION, session.address, where)
+    if checkout.sql != hash(sql):
+        checkout.sql = hash(sql)
+        detail(CHECKOUT, checkout.address, "last_sql", without_marks(sql))
+
+
+def written(connection, checkout, context, sql, result):
+    """A statement has run that may have changed rows. `context`: what knows isinsert, isupdate and isdelete, if anything."""
+    session = checkout.session
+    if (checkout.state if session is None else session.state) & WROTE or getattr(result, "rowcount", -1) == 0:
+        return
+    is_writing = (
+        getattr(context, "isinsert", False)
+        or getattr(context, "isupdate", False)
+        or getattr(context, "isdelete", False)
+        or WRITES.match(sql) is not None
+    )
+    if is_writing or (session is None and not checkout.state):
+        state_told(connection, checkout, WROTE if is_writing else 0)
 
 
 def without_marks(sql):
@@ -210,21 +338,10 @@ def without_marks(sql):
     return sql[:LONGEST_SQL]
 
 
-def has_written(statement, sql, result):
-    compiled = type(statement) is not str
-    if compiled and (
-        getattr(statement, "isinsert", False)
-        or getattr(statement, "isupdate", False)
-        or getattr(statement, "isdelete", False)
-    ):
-        writes = True
-    else:
-        writes = WRITES.match(sql) is not None
-    return writes and getattr(result, "rowcount", -1) != 0
-
-
 def state_told(connection, checkout, bits):
     """The transaction of a session, or of a connection that is nobody's."""
+    if connection._transaction is None:
+        return
     session = checkout.session
     if session is not None:
         if session.state:

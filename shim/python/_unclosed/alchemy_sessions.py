@@ -13,16 +13,22 @@ from .alchemy_wrap import constructor, replaced, troubled
 
 ADAPTER = "sqlalchemy"
 CHECKOUT, SESSION, ENGINE, OPEN = watch.CHECKOUT, watch.SESSION, watch.ENGINE, watch.OPEN
-hidden = context.hidden
+EXPLICIT, FINALIZATION, INVALIDATED = _native.EXPLICIT, _native.FINALIZATION, _native.INVALIDATED
+parent, transaction_told = _native.parent, _native.transaction
 checkouts, graveyard, sessions = watch.checkouts, watch.graveyard, watch.sessions
+frame, hidden, session_opened = context.frame, context.hidden, watch.session_opened
+is_finalizing = sys.is_finalizing
+
+is_async = False  # sqlalchemy.ext.asyncio is in use: the user's frames may be behind a greenlet
+constructors = set()  # what Session.__init__ is now
 
 
 def sessions_watched(module):
     """`module`: sqlalchemy.orm.session."""
-    real = module.Session.__init__
-    module.Session.__init__ = constructor(real, session_made)
+    module.Session.__init__ = constructor(module.Session.__init__, session_made)
     constructors.add(module.Session.__init__)
-    replaced(module.Session, "_close_impl", close_watched)
+    replaced(module.Session, "close", close_watched)
+    replaced(module.Session, "invalidate", invalidate_watched)
 
 
 def session_events_watched(module):
@@ -34,6 +40,8 @@ def session_events_watched(module):
 
 def async_sessions_watched(module):
     """`module`: sqlalchemy.ext.asyncio.session."""
+    global is_async
+    is_async = True
     replaced(module.AsyncSession, "__aexit__", session_aexit_watched)
     replaced(module.AsyncSession, "close", session_aclose_watched)
 
@@ -45,24 +53,18 @@ def async_connections_watched(module):
 
 # --- made -------------------------------------------------------------------------------------------------------------
 
-constructors = set()  # what Session.__init__ is now
-
 
 def session_made(session):
     try:
         if graveyard:
             watch.told_who_died()
-        known = sessions.get(id(session))
-        if known is None or known() is not session:
-            watch.session_opened(watch.session_watched(session), construction(session))
+        session_opened(session, None if type(session).__init__ in constructors else construction(session))
     except Exception as error:
         troubled(ADAPTER, error)
 
 
 def construction(session):
-    """The frame that a subclass was constructed in, if it has an __init__ of its own; None: the caller's is right."""
-    if type(session).__init__ in constructors:
-        return None
+    """The frame that a subclass with an __init__ of its own was constructed in; None: the caller's is right."""
     own = set()
     for kind in type(session).__mro__:
         made = kind.__dict__.get("__init__")
@@ -77,20 +79,6 @@ def construction(session):
     return frame
 
 
-def session_known(session):
-    """Its watch; opened here and now if it was not seen before, or was closed and is used again."""
-    if graveyard:
-        watch.told_who_died()
-    known = sessions.get(id(session))
-    if known is None or known() is not session:
-        known = watch.session_watched(session)
-    elif not known.is_open:
-        _native.used(SESSION, known.address, context.frame())
-    if not known.is_open:
-        watch.session_opened(known, context.frame())
-    return known
-
-
 # --- in a transaction -------------------------------------------------------------------------------------------------
 
 
@@ -99,58 +87,83 @@ def after_begin(session, transaction, connection):
         checkout = checkouts.get(id(connection._dbapi_connection))
         if checkout is not None and checkout.session is not None and checkout.session() is session:
             return  # a savepoint's
-        known = session_known(session)
+        where = frame() if is_async else None
+        known = sessions.get(id(session))
+        if known is None or not known.is_open or known() is not session:
+            known = opened_by_use(session, known, where)
         joined = transaction._connections.get(connection)
         if checkout is None or checkout.session is not None or (joined is not None and not joined[-1]):
             return
         checkout.session = known
-        known.held.append(checkout)
-        watch.parent(CHECKOUT, checkout.address, SESSION, known.address)
+        known.held += (checkout,)
+        parent(CHECKOUT, checkout.address, SESSION, known.address)
         if checkout.state:
             checkout.state = 0
-            _native.transaction(CHECKOUT, checkout.address, 0)
+            transaction_told(CHECKOUT, checkout.address, 0)
         engine = checkout.pool.engine
         if engine is not None and known.engine is not engine:
             known.engine = engine
-            watch.parent(SESSION, known.address, ENGINE, engine.address)
+            parent(SESSION, known.address, ENGINE, engine.address)
         if not known.state:
             known.state = OPEN
-            _native.transaction(SESSION, known.address, OPEN, context.frame())
-            owner = context.owner()
-            if owner and owner != known.owner:
-                known.owner = owner
-                watch.owned_by(SESSION, known.address, owner)
+            transaction_told(SESSION, known.address, OPEN, where)
+            if checkout.owner and checkout.owner != known.owner:
+                known.owner = checkout.owner
+                watch.owned_by(SESSION, known.address, known.owner)
     except Exception as error:
         troubled(ADAPTER, error)
+
+
+def opened_by_use(session, known, where):
+    """It was not seen before (a copy), or was closed, or another one that is gone was at its address."""
+    if graveyard:
+        watch.told_who_died()
+    if known is not None and known() is session:
+        _native.used(SESSION, known.address, where)
+    return session_opened(session, where)
 
 
 # --- closed -----------------------------------------------------------------------------------------------------------
 
 
 def close_watched(real):
-    """close(), reset(), invalidate(), the end of `with`, scoped_session.remove(), AsyncSession.close()."""
+    """close(), the end of `with`, scoped_session.remove(), AsyncSession.close()."""
 
-    def _close_impl(self, invalidate, *given, **named):
+    def close(self):
         try:
-            return real(self, invalidate, *given, **named)
+            real(self)
         except BaseException as error:
             hidden(error)
+            ended(self, EXPLICIT)
             raise
-        finally:
-            try:
-                known = sessions.get(id(self))
-                if known is not None and known.is_open and known() is self:
-                    is_reset = named.get("is_reset") or (given and given[0])
-                    if is_reset:
-                        known.failed = False
-                    else:
-                        how = _native.INVALIDATED if invalidate else _native.EXPLICIT
-                        watch.session_closed(known, watch.end_of(how))
-                    known.unwinding = False
-            except Exception as error:
-                troubled(ADAPTER, error)
+        ended(self, EXPLICIT)
 
-    return _close_impl
+    return close
+
+
+def invalidate_watched(real):
+    def invalidate(self):
+        try:
+            real(self)
+        except BaseException as error:
+            hidden(error)
+            ended(self, INVALIDATED)
+            raise
+        ended(self, INVALIDATED)
+
+    return invalidate
+
+
+def ended(session, how):
+    try:
+        known = sessions.get(id(session))
+        if known is not None and known.is_open and known() is session:
+            watch.session_closed(known, FINALIZATION if is_finalizing() else how, frame() if is_async else None)
+    except Exception as error:
+        troubled(ADAPTER, error)
+
+
+# --- closed while an exception unwinds --------------------------------------------------------------------------------
 
 
 def unwinding(session):

@@ -2,9 +2,9 @@
 """What is known of SQLAlchemy's objects, and how each of them began and ended.
 
 Nothing here keeps an object of the program alive: it is known by its address and by a weak reference. The callback of
-such a reference is a method of a deque, so no code of ours runs where an object dies (no lost KeyboardInterrupt, nothing
-resurrected); who died is told at the next call of ours, which for a connection that goes back to its pool is the same
-moment. `told_who_died` must come before anything is opened, because an address may be in use again.
+such a reference is a method of a deque, so that no code of ours runs where an object dies; who died is told at our next
+call, before anything is opened at an address that may be in use again. Only checkouts have a callback of ours, for a pool
+that the garbage collector gives a connection back to must be right at once.
 
 A handle's address: of an engine, of a session, and for a checkout that of the pool's proxy (_ConnectionFairy), since the
 record is shared by several checkouts in a StaticPool.
@@ -12,10 +12,13 @@ record is shared by several checkouts in a StaticPool.
 
 import os
 import sys
+from _thread import interrupt_main
 from collections import deque
 from weakref import ref
 
-from . import _native, context, drivers
+from . import _native, context, drivers, hooks
+
+ADAPTER = "sqlalchemy"
 
 ENGINE = _native.kind("sqlalchemy.engine")
 SESSION = _native.kind("sqlalchemy.session")
@@ -45,7 +48,11 @@ def told_who_died():
             watch = graveyard.popleft()
         except IndexError:  # another thread was faster
             return
-        watch.died()
+        if type(watch) is SessionWatch and not watch.is_open:  # nearly always
+            if sessions.get(watch.address) is watch:
+                del sessions[watch.address]
+        else:
+            watch.died()
 
 
 def end_of(how):
@@ -68,7 +75,7 @@ class EngineWatch(ref):
 class PoolWatch(ref):
     """`out`: its open checkouts. `places`: who has one (see context.place), for pools that can run dry."""
 
-    __slots__ = ("address", "engine", "out", "peak", "places")
+    __slots__ = ("address", "engine", "has_greenlets", "out", "peak", "places")
 
     def died(self):
         if pools.get(self.address) is self:
@@ -91,6 +98,7 @@ def pool_watched(pool, engine):
     watch.out = {}
     watch.peak = 0
     watch.places = {} if is_bounded(pool) else None
+    watch.has_greenlets = "gevent" in sys.modules or "eventlet" in sys.modules
     return watch
 
 
@@ -160,17 +168,25 @@ class RecordWatch(ref):
 class CheckoutWatch(ref):
     """`state`: of its own transaction, when no session has one with it. `sql`: hash of the last statement."""
 
-    __slots__ = ("address", "native", "place", "pool", "session", "sql", "state", "unwinding")
+    __slots__ = ("address", "native", "owner", "place", "pool", "session", "sql", "state", "unwinding")
 
-    def died(self):
-        session = self.session
-        if checkouts.get(self.address) is not self:
+
+def checkout_collected(watch):
+    try:
+        if checkouts.get(watch.address) is not watch:
             return
-        if session is None:
-            checkout_ended(self, end_of(_native.GC))
+        session = watch.session
+        if session is None or session() is not None:
+            checkout_ended(watch, end_of(_native.GC))
             return
         session.is_lost = True
-        checkout_ended(self, end_of(_native.OWNER_GONE))
+        checkout_ended(watch, end_of(_native.WITH_PARENT))
+        if not session.held:
+            session.died()
+    except Exception as error:
+        hooks.troubled(ADAPTER, error)
+    except KeyboardInterrupt:  # nobody would see it here
+        interrupt_main()
 
 
 def record_watched(record, pool):
@@ -180,44 +196,9 @@ def record_watched(record, pool):
     watch.pool = pool
     watch.since = record.starttime
     connection = record.dbapi_connection
-    native = drivers.native_handle(connection) or drivers.native_handle(getattr(record, "driver_connection", None))
+    native = drivers.native_handle(connection)
     watch.native = (_native.kind(native[0]), native[1]) if native and native[1] else None
     return watch
-
-
-def checkout_began(pool, fairy, place):
-    address = id(fairy)
-    watch = checkouts[address] = CheckoutWatch(fairy, buried)
-    watch.address = address
-    watch.pool = pool
-    watch.session = None
-    watch.state = 0
-    watch.sql = 0
-    watch.unwinding = False
-    watch.place = place
-    opened(CHECKOUT, address, context.frame())
-    out = pool.out
-    out[address] = watch
-    if len(out) > pool.peak:
-        pool_grew(pool)
-    if place is not None:
-        pool.places.setdefault(place, watch)
-    engine = pool.engine
-    if engine is not None:
-        if not engine.is_open:
-            engine_opened(engine, fairy._pool)
-        parent(CHECKOUT, address, ENGINE, engine.address)
-    owner = context.owner()
-    if owner:
-        owned_by(CHECKOUT, address, owner)
-    record = fairy._connection_record
-    known = records.get(id(record))
-    if known is None or known.since != record.starttime or known() is not record:
-        known = record_watched(record, pool)
-    native = watch.native = known.native
-    if native is not None:
-        known.checkout = address
-        parent(native[0], native[1], CHECKOUT, address)
 
 
 def pool_grew(pool):
@@ -226,35 +207,30 @@ def pool_grew(pool):
         detail(ENGINE, pool.engine.address, "most_checked_out", str(pool.peak))
 
 
-def checkout_ended(watch, how):
+def checkout_ended(watch, how, frame=None):
     """Its connection first, which stays open in the pool: what is left below a handle ends with it."""
     address = watch.address
-    if checkouts.get(address) is not watch:
+    try:
+        del checkouts[address]
+    except KeyError:  # another thread was faster
         return
-    del checkouts[address]
     pool = watch.pool
     pool.out.pop(address, None)
-    if watch.place is not None and pool.places.get(watch.place) is watch:
-        del pool.places[watch.place]
+    place = watch.place
+    if place is not None and pool.places.get(place) is watch:
+        del pool.places[place]
     native = watch.native
     if native is not None:
         engine = pool.engine
         parent(native[0], native[1], ENGINE, engine.address if engine is not None and engine.is_open else None)
-    closed(CHECKOUT, address, how, context.frame())
+    closed(CHECKOUT, address, how, frame)
     session = watch.session
     if session is not None:
-        given_back(session, watch)
-
-
-def given_back(session, checkout):
-    try:
-        session.held.remove(checkout)
-    except ValueError:  # another thread was faster
-        return
-    if (session.state or session.failed) and not session.held and not session.is_lost:
-        session.state = 0
-        session.failed = False
-        if session.is_open:
+        held = session.held
+        session.held = () if len(held) == 1 else tuple(other for other in held if other is not watch)
+        if session.state and not session.held and not session.is_lost:
+            session.state = 0
+            session.failed = False
             transaction(SESSION, session.address, 0)
 
 
@@ -272,10 +248,10 @@ class SessionWatch(ref):
             del sessions[self.address]
         if not self.is_open:
             return
-        for checkout in list(self.held):
+        for checkout in self.held:
             self.is_lost = True
             if checkout() is None:
-                checkout_ended(checkout, end_of(_native.OWNER_GONE))
+                checkout_ended(checkout, end_of(_native.WITH_PARENT))
             else:  # its connection is still in somebody's hands
                 checkout.session = None
                 engine = checkout.pool.engine
@@ -283,34 +259,36 @@ class SessionWatch(ref):
         session_closed(self, end_of(_native.GC) if self.is_lost else _native.EXPLICIT)
 
 
-def session_watched(session):
-    watch = sessions[id(session)] = SessionWatch(session, buried)
-    watch.address = id(session)
+def session_opened(session, frame):
+    """Also again, after it was closed."""
+    address = id(session)
+    watch = sessions.get(address)
+    if watch is None or watch() is not session:
+        watch = sessions[address] = SessionWatch(session, buried)
+        watch.address = address
     watch.engine = None
     watch.failed = False
-    watch.held = []
+    watch.held = ()
     watch.is_lost = False
-    watch.is_open = False
-    watch.owner = 0
+    watch.is_open = True
     watch.state = 0
     watch.unwinding = False
+    opened(SESSION, address, frame)
+    scope = context.current()
+    if scope is not None:
+        watch.owner = scope.owner()
+        owned_by(SESSION, address, watch.owner)
+    else:
+        watch.owner = 0
     return watch
 
 
-def session_opened(watch, frame):
-    watch.is_open = True
-    opened(SESSION, watch.address, frame)
-    owner = watch.owner = context.owner()
-    if owner:
-        owned_by(SESSION, watch.address, owner)
-
-
-def session_closed(watch, how):
+def session_closed(watch, how, frame=None):
     watch.is_open = False
     watch.engine = None
     watch.failed = False
     watch.state = 0
-    closed(SESSION, watch.address, how, context.frame())
+    closed(SESSION, watch.address, how, frame)
 
 
 def session_described(watch):
