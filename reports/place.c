@@ -164,7 +164,7 @@ static enum verdict ruled(const struct code_rules *rules, const char *path)
 
 static enum verdict driver_said(const char *module_path, const char *source_file)
 {
-    if (is_library(module_path, driver_libraries, COUNT(driver_libraries)))
+    if (is_library(module_path, driver_libraries, COUNT(driver_libraries)) || strstr(module_path, ADAPTER_DIRECTORY))
         return SAID_DRIVER;
     for (size_t i = 0; i < COUNT(driver_sources); i++)
         if (ends_with(source_file, driver_sources[i]))

@@ -88,15 +88,25 @@ static bool is_console_script(const struct python_places *places, const struct c
     return false;
 }
 
-/* What libraries compile from text: a decorated function is a text of one function, so it begins in the first line, and a
- * dataclass wraps its methods in a function of that name. Others say so in the name of the file. */
+/* What people type, or give to `python -c`. */
+static bool is_typed(const char *file)
+{
+    static const char *const files[] = {"<string>", "<stdin>", "<console>", "<input>", "<ipython", "<doctest", "<cell"};
+
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+        if (strncmp(file, files[i], strlen(files[i])) == 0)
+            return true;
+    return false;
+}
+
+/* What libraries compile from text. Most say so in the name of the file. Where that is "<string>", a decorated function is a
+ * text of one function, so that it begins in the first line, and a dataclass wraps its methods in a function of that name. */
 static bool is_generated(const struct code *code)
 {
-    if (strcmp(code->file, "<string>") == 0)
-        return (code->first_line <= 1 && strcmp(code->function, "<module>") != 0) ||
-               strstr(code->function, "__create_fn__");
-    return strncmp(code->file, "<attrs generated", 16) == 0 || strncmp(code->file, "<decorator-gen", 14) == 0 ||
-           strncmp(code->file, "<boltons", 8) == 0 || strncmp(code->file, "<makefun", 8) == 0;
+    if (code->file[0] != '<' || !is_typed(code->file))
+        return code->file[0] == '<';
+    return strcmp(code->file, "<string>") == 0 && ((code->first_line <= 1 && strcmp(code->function, "<module>") != 0) ||
+                                                   strstr(code->function, "__create_fn__"));
 }
 
 enum code_owner python_owner(const struct python_places *places, const struct code_rules *rules,

@@ -270,6 +270,19 @@ static void frames_of_our_adapter_are_hidden_with_what_they_called(void **state)
                     "list_orders /srv/app/orders.py user");
 }
 
+static void frames_that_lead_to_our_extension_module_are_hidden(void **state)
+{
+    struct scene *scene = *state;
+    struct trace_builder *made = scene->made;
+    uint32_t ours = built_frame(made, built_module(made, "/opt/unclosed/python/_unclosed/_native.so"), 0x10);
+    struct part python_part = PART(entry(scene, "/srv/app/orders.py", "list_orders"));
+    struct part native_part = PART(ours, native(scene, 0x10, 0), eval(scene), native(scene, 0x20, 0));
+
+    load_at(scene, mixed_stack(scene, python_part, native_part, 0));
+
+    assert_shown(scene, "list_orders");
+}
+
 static void our_sitecustomize_is_known_by_the_adapter_beside_it(void **state)
 {
     struct scene *scene = *state;
@@ -409,6 +422,22 @@ static void code_made_of_text_is_the_place_only_without_a_file(void **state)
                     "outer /srv/a.py user setup <string> user");
 }
 
+static void code_that_a_library_wrote_is_the_librarys(void **state)
+{
+    struct scene *scene = *state;
+    struct part python_part = PART(built_python_frame(scene->made, "<sqlalchemy generated _go() wrapper>", "_go", 4),
+                                   built_python_frame(scene->made, "<attrs generated init app.Order>", "__init__", 2),
+                                   built_python_frame(scene->made, "<string>", "__create_fn__.<locals>.__init__", 3),
+                                   built_python_frame(scene->made, "<stdin>", "<module>", 1));
+
+    load_at(scene, built_mixed(scene->made, built_stack(scene->made, python_part.frames, 4), 0, 0));
+
+    assert_selected(scene,
+                    "SELECT owner FROM stack_frame JOIN symbol USING (frame) JOIN site USING (stack) "
+                    "ORDER BY position",
+                    "third-party third-party third-party user");
+}
+
 /* --- fingerprints ------------------------------------------------------------------------------------------------------------ */
 
 /* Of a stack of these Python frames (innermost first, "file function"), in a database of its own. */
@@ -495,6 +524,7 @@ int main(void)
         TEST(a_mixed_stack_in_a_mixed_stack_is_no_more_than_a_mark),
         TEST(native_frames_show_below_the_last_python_frame_only),
         TEST(frames_of_our_adapter_are_hidden_with_what_they_called),
+        TEST(frames_that_lead_to_our_extension_module_are_hidden),
         TEST(our_sitecustomize_is_known_by_the_adapter_beside_it),
         TEST(a_stack_of_nothing_but_hidden_frames_is_shown),
         TEST(where_is_the_line_of_the_innermost_user_frame),
@@ -504,6 +534,7 @@ int main(void)
         TEST(a_comprehension_belongs_to_its_function),
         TEST(a_console_script_is_known_by_what_is_installed_beside_it),
         TEST(code_made_of_text_is_the_place_only_without_a_file),
+        TEST(code_that_a_library_wrote_is_the_librarys),
         TEST(fingerprints_survive_another_python_and_other_libraries),
         TEST(fingerprints_tell_users_extensions),
         TEST(third_party_stacks_are_told_apart),

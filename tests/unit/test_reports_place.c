@@ -67,6 +67,7 @@ static void the_library_that_opened_the_handle_is_the_driver(void **state)
             {"/srv/venv/lib/python3.11/site-packages/psycopg2_binary.libs/libpq-9b38f5e3.so.5.16", NULL, CODE_DRIVER},
             {"/srv/app/bin/server", "/build/server/vendor/sqlite3.c", CODE_DRIVER},
             {"/usr/lib/unclosed/libunclosed.so", NULL, CODE_DRIVER},
+            {"/usr/lib/unclosed/python/_unclosed/_native.so", "shim/python/native/module.c", CODE_DRIVER},
             {"/srv/app/libpqueue.so", NULL, CODE_USER},
             {"/srv/app/libpq-tools/server", NULL, CODE_USER},
             {"/srv/app/bin/server", "/build/server/src/my_sqlite3.c", CODE_USER},
