@@ -211,12 +211,14 @@ static void ends_filled_in(struct comparison *all)
         char words[32];
         end_said(ended, words);
         sqlite3_stmt *statement =
-            prepared(all->db, "UPDATE process SET ended = ?, end_status = ?, end_words = ? WHERE trace = ?");
+            prepared(all->db, "UPDATE process SET ended = ?1, end_status = ?2, end_words = ?3, ended_at = ?4,"
+                              " seen_until_at = max(ifnull(seen_until_at, 0), ?4) WHERE trace = ?5");
         if (statement) {
             sqlite3_bind_text(statement, 1, ended->signal ? "signal" : "exit", -1, SQLITE_STATIC);
             sqlite3_bind_int(statement, 2, ended->signal ? ended->signal : ended->exit_status);
             sqlite3_bind_text(statement, 3, words, -1, SQLITE_TRANSIENT);
-            sqlite3_bind_text(statement, 4, trace->file, -1, SQLITE_TRANSIENT);
+            sqlite3_bind_int64(statement, 4, ended->at);
+            sqlite3_bind_text(statement, 5, trace->file, -1, SQLITE_TRANSIENT);
         }
         statement_done(all, statement);
     }

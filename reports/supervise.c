@@ -262,6 +262,13 @@ static void command_stop_followed(const struct state *state)
 
 /* --- ends ---------------------------------------------------------------------------------------------------------------- */
 
+static int64_t time_now(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
 static void end_noted(struct state *state, const siginfo_t *info)
 {
     struct supervised *result = state->result;
@@ -272,6 +279,7 @@ static void end_noted(struct state *state, const siginfo_t *info)
         .start_ticks = stat_number(info->si_pid, STAT_START_TICKS),
         .exit_status = exited ? info->si_status : -1,
         .signal = exited ? 0 : info->si_status,
+        .at = time_now(),
     };
     if (info->si_pid == result->pid) {
         state->command_ended = true;

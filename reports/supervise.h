@@ -34,6 +34,7 @@ struct ended_process {
     uint64_t start_ticks; /* field 22 of /proc/PID/stat; 0 unknown */
     int exit_status;      /* of exit(), -1: a signal ended it */
     int signal;           /* 0: none */
+    int64_t at;           /* when we learned of it, nanoseconds since 1970 */
 };
 
 struct supervised {
