@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes of multiprocessing, each with a session that nothing closes."""
+import gc
 import multiprocessing
 import os
 import sys
@@ -16,6 +17,7 @@ def work(number):
         session = Session(engine)  # leak: process
         session.execute(text("select 1"))
         del session
+        gc.collect()
     engine.dispose()
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A master that forks workers, as celery does; each takes its tasks from a pipe and ends without interpreter shutdown."""
+import gc
 import os
 import sys
 
@@ -36,6 +37,7 @@ for _ in range(2):
             other.close()
         with open(reader) as tasks:
             work(tasks)
+        gc.collect()  # as in the life of a worker that goes on
         os._exit(0)
     os.close(reader)
     workers.append((pid, open(writer, "w")))

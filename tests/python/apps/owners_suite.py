@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests, one of which leaves a session open."""
+import gc
 import os
 
 import pytest
@@ -23,3 +24,5 @@ def test_right(engine, number):
 def test_wrong(engine):
     session = Session(engine)  # leak: test
     assert session.execute(text("select 1")).scalar() == 1
+    del session
+    gc.collect()
