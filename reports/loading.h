@@ -119,10 +119,10 @@ static inline int64_t stack_of(struct subject *subject, uint32_t stack)
 }
 
 /* load_process.c */
-void kinds_loaded(struct loading *loading);      /* the built-in ones */
-void unreadable_loaded(struct subject *subject); /* a process row that says why there is no more */
-void process_loaded(struct subject *subject);    /* last of a trace: knows all warnings; and table loss */
-void libraries_loaded(struct subject *subject); /* and adapters */
+void kinds_loaded(struct loading *loading);       /* the built-in ones */
+void unreadable_loaded(struct subject *subject);  /* a process row that says why there is no more */
+void process_loaded(struct subject *subject);     /* last of a trace: knows all warnings; and table loss */
+void libraries_loaded(struct subject *subject);   /* and adapters */
 void kind_counts_loaded(struct subject *subject); /* and declared kinds; after all that has a kind */
 void timeline_loaded(struct subject *subject);
 

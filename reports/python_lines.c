@@ -38,7 +38,7 @@ static void steps_walked(struct table_walk *walk, uint64_t offset)
         walk->end += walk->at[0];
         if (walk->end > offset)
             return;
-        walk->line += (signed char)walk->at[1];
+        walk->line += (int8_t)walk->at[1];
         walk->told = walk->line;
     }
 }
@@ -48,7 +48,7 @@ static void steps_walked(struct table_walk *walk, uint64_t offset)
 static void ranges_walked(struct table_walk *walk, uint64_t offset)
 {
     for (; walk->limit - walk->at >= PAIR && walk->end <= offset; walk->at += PAIR) {
-        int step = (signed char)walk->at[1];
+        int8_t step = (int8_t)walk->at[1];
         walk->end += walk->at[0];
         if (step == NO_LINE)
             continue;

@@ -32,7 +32,7 @@ struct module {
     size_t build_id_size;
 };
 
-struct code {                    /* a Python code object */
+struct code {             /* a Python code object */
     const char *file;     /* absolute where the process's directory is known, "<string>" and the like; "": not known */
     const char *function; /* the qualified name where there is one; never NULL */
     uint32_t first_line;

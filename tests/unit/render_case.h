@@ -8,7 +8,8 @@
 #include "render/render.h"
 #include "verdict.h"
 
-__attribute__((noinline, unused)) static char *rendered_with(struct run_case *run, const struct renderer *renderer, struct rendering rendering)
+__attribute__((noinline, unused)) static char *rendered_with(struct run_case *run, const struct renderer *renderer,
+                                                             struct rendering rendering)
 {
     char *text = NULL;
     size_t size = 0;

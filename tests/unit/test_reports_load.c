@@ -31,10 +31,11 @@ static void everything_finds_its_table(void **state)
                     "pool-exhausted QueuePool limit reached 30000000000");
     assert_selected(scene, "SELECT kind, stack = (SELECT stack FROM site WHERE id = holder.site) FROM holder",
                     "sqlite3.connection 1");
-    assert_selected(scene, "SELECT group_concat(type) FROM (SELECT type FROM fact ORDER BY count)",
-                    "closed-twice,used-after-close,close-failed,close-later-done,zombie,open-failed,open-failed-closed,"
-                    "closed-in-transaction,closed-elsewhere,used-elsewhere,parent-closed-first,busy,unresolved,idle-in-transaction,"
-                    "used-while-failed,noticed");
+    assert_selected(
+        scene, "SELECT group_concat(type) FROM (SELECT type FROM fact ORDER BY count)",
+        "closed-twice,used-after-close,close-failed,close-later-done,zombie,open-failed,open-failed-closed,"
+        "closed-in-transaction,closed-elsewhere,used-elsewhere,parent-closed-first,busy,unresolved,idle-in-transaction,"
+        "used-while-failed,noticed");
     assert_int_equal(number(scene, "SELECT count(*) FROM fact WHERE opened_stack = stack AND wrote AND NOT unwinding"),
                      FACT_TYPE_COUNT - 1);
 }

@@ -48,7 +48,7 @@ uint32_t built_module(struct trace_builder *made, const char *path);
 uint32_t built_module_of_file(struct trace_builder *made, const char *path); /* with the build-id of that ELF file */
 uint32_t built_frame(struct trace_builder *made, uint32_t module, uint64_t offset);
 uint32_t built_python_frame(struct trace_builder *made, const char *file, const char *function, uint32_t line);
-uint32_t built_flagged(struct trace_builder *made, uint32_t frame, uint32_t flags); /* the same frame, with flags */
+uint32_t built_flagged(struct trace_builder *made, uint32_t frame, uint32_t flags);     /* the same frame, with flags */
 uint32_t built_stack(struct trace_builder *made, const uint32_t *frames, size_t count); /* innermost first */
 uint32_t built_mixed(struct trace_builder *made, uint32_t python, uint32_t native, uint32_t flags); /* of two stacks */
 uint32_t built_site(struct trace_builder *made, enum kind kind, uint32_t stack);
