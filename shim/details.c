@@ -60,7 +60,7 @@ static uint64_t statement_hash(const char *sql, size_t length)
 
 static uint32_t statement_interned(const char *sql)
 {
-    size_t length = sql ? strnlen(sql, LONGEST_VALUE) : 0;
+    size_t length = strnlen(sql, LONGEST_VALUE);
     uint64_t hash = statement_hash(sql, length);
     struct statement *known = &statements[hash % KNOWN_STATEMENTS];
     uint32_t text = atomic_load(&known->text);
@@ -125,7 +125,7 @@ void detail_set(uint32_t slot, const char *key, const char *value)
     bool has_room;
     uint32_t at = detail_found(handle_at(slot), string_interned(key), &has_room), text;
     if (strcmp(key, DETAIL_LAST_SQL) == 0)
-        text = statement_interned(value);
+        text = value ? statement_interned(value) : 0;
     else if (at && is_stored_as(at, value))
         return;
     else

@@ -6,7 +6,8 @@
  *     __cxa_thread_atexit_impl allocates, and aborts the program when it cannot;
  *   - the key is made when it is first needed, so who opens nothing in threads never sees one less; if its number is 32 or
  *     more, where storing a value would allocate, it is given back, and threads are no owners in that program;
- *   - other destructors may still close handles: ours asks to be called again until the last round;
+ *   - other destructors may still close handles: ours asks to be called again until the last round but one (in the last one
+ *     sanitizers and allocators end themselves);
  *   - a thread that the end of the program takes along has left nothing behind: exit() has begun, or Python's shutdown
  *     stops its daemon threads. Those still have Python's state of a thread, which goes first of all when one ends by
  *     itself. That is in a key, too, so in Python programs ours is made before Python's, and is looked at before it;
@@ -26,7 +27,7 @@
 #pragma weak pthread_key_delete
 #pragma weak pthread_setspecific
 
-enum { KEYS_WITHOUT_ALLOCATION = 32 };
+enum { KEYS_WITHOUT_ALLOCATION = 32, LAST_ROUND = PTHREAD_DESTRUCTOR_ITERATIONS - 1 };
 enum key_state { KEY_NONE, KEY_BEING_MADE, KEY_MADE, KEY_UNUSABLE };
 static _Atomic uint32_t key_state;
 static pthread_key_t key;
@@ -55,7 +56,7 @@ static void thread_ends(void *round)
     bool is_ours = atomic_load(shim.life) == LIFE_ON && thread.epoch == shim.epoch && guard_entered();
     if (is_ours && number == 1)
         thread.is_stopped = is_stopped_by_python();
-    if (is_ours && number == PTHREAD_DESTRUCTOR_ITERATIONS) {
+    if (is_ours && number == LAST_ROUND) {
         uint64_t owner = thread.own_owner;
         thread.own_owner = 0;
         thread.has_ended = true;
@@ -64,7 +65,7 @@ static void thread_ends(void *round)
     }
     if (is_ours)
         guard_left();
-    if (number < PTHREAD_DESTRUCTOR_ITERATIONS)
+    if (number < LAST_ROUND)
         pthread_setspecific(key, (void *)(number + 1));
     errno = error;
 }
