@@ -92,7 +92,7 @@ def test_both_in_one_process(run_unclosed, postgres):
                "for thread in threads: thread.start()\n"
                "for thread in threads: thread.join()\n")
     report = run_unclosed(PYTHON, "-c", program, environment=postgres.environment)
-    assert (report.status, report.counts) == (0, {})
+    assert (report.status, report.counts) == (0, {("connection-churn", LIBPQ): 40})
     assert (report.opened[LIBPQ], report.opened[SQLITE3]) == (40, 40)
     [process] = report.json["processes"]
     assert sorted(process["watched"]) == ["libpq", "sqlite3"]

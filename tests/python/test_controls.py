@@ -24,7 +24,6 @@ def everything_right(client):
         assert client.statuses("GET", *[f"/{kind}/{number}" for number in (1, 42, 3, 42, 5)]) == {200: 3, 500: 2}
     assert client.statuses("GET", *[f"/{kind}/{number}" for number in (1, 2, 3) for kind in ("async-core", "scoped", "task", "rollback")]) == {200: 12}
     assert client.at_once(*[f"/{kind}/{number}" for number in (1, 2) for kind in ("dependency", "async", "task", "core")]) == {200: 8}
-    client.gone_after("/stream", 20000)
     assert client.get("/stream").status == 200
 
 

@@ -15,6 +15,7 @@ def asked():
 
 
 for _ in range(10):
-    connection = asked()
     if sys.argv[1] == "kept":
-        everything.append(connection)
+        everything.append(asked())
+    else:
+        asked()
