@@ -315,15 +315,15 @@ static bool is_mark(const struct naming *naming, const struct stack *stack, size
     return type == FRAME_TRUNCATED || type == FRAME_OTHER;
 }
 
-static bool is_of_our_module(const struct naming *naming, const struct stack *stack, size_t position)
+static const char *module_of(const struct naming *naming, const struct stack *stack, size_t position)
 {
     const char *module = naming->levels[naming->frames[stack->frames[position] - 1].first].module;
 
-    return module && strstr(module, ADAPTER_DIRECTORY);
+    return module ? module : "";
 }
 
-/* Native frames are of interest below the innermost Python frame, unless that is our adapter's, which called what they
- * are of, or they lead to our extension module. A stack that would be nothing then is shown whole. */
+/* Native frames are of interest below the innermost Python frame, unless they are the interpreter's, that frame is our
+ * adapter's, or they lead to our extension module. A stack that would be nothing then is shown whole. */
 static void hidden_found(struct naming *naming, const struct stack *stack)
 {
     size_t innermost = stack->depth, shown = 0;
@@ -338,13 +338,15 @@ static void hidden_found(struct naming *naming, const struct stack *stack)
             innermost = position;
     naming->has_python = innermost < stack->depth;
     for (size_t position = 0; position < innermost; position++)
-        leads_to_us |= is_of_our_module(naming, stack, position);
+        leads_to_us |= strstr(module_of(naming, stack, position), ADAPTER_DIRECTORY) != NULL;
     for (size_t position = stack->depth; position-- > 0;) {
         const struct level *level = python_level(naming, stack, position);
         if (level)
             caller_is_ours = level->is_ours;
-        naming->hidden[position] = caller_is_ours || (!level && position > innermost) ||
-                                   (leads_to_us && position < innermost && naming->has_python);
+        naming->hidden[position] =
+            caller_is_ours ||
+            (!level && naming->has_python &&
+             (position > innermost || leads_to_us || is_python_interpreter(module_of(naming, stack, position))));
         if (is_mark(naming, stack, position))
             naming->hidden[position] = false;
         shown += !naming->hidden[position];

@@ -70,8 +70,7 @@ static bool is_library(const char *path, const char *const *names, size_t count)
     return false;
 }
 
-/* python3, python3.11, libpython3.11.so.1.0 */
-static bool is_python_interpreter(const char *module_path)
+bool is_python_interpreter(const char *module_path)
 {
     const char *base = base_of(module_path);
     if (begins_with(base, "libpython"))

@@ -14,6 +14,7 @@
 #ifndef UNCLOSED_REPORTS_PLACE_H
 #define UNCLOSED_REPORTS_PLACE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum code_owner { CODE_USER, CODE_THIRD_PARTY, CODE_SYSTEM, CODE_DRIVER };
@@ -34,6 +35,9 @@ enum code_owner code_owner_of(const struct code_rules *rules, const char *module
                               enum code_language language);
 /* Anywhere in a path: our own adapter for Python. */
 #define ADAPTER_DIRECTORY "/python/_unclosed/"
+
+/* Is that module an interpreter (python3.11, libpython3.11.so.1.0)? */
+bool is_python_interpreter(const char *module_path);
 
 /* Length of what stands before /lib/python3.11/ (or lib64) in a path: "/usr", "/srv/venv"; 0: that is not in it. */
 size_t python_prefix(const char *path);

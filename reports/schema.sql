@@ -77,8 +77,8 @@ CREATE TABLE stack (id INTEGER PRIMARY KEY, depth INTEGER NOT NULL, truncated IN
     approximate INTEGER NOT NULL DEFAULT 0,  -- 1: Python and native frames are all there, but may be interleaved otherwise
     where_function TEXT, where_file TEXT, where_line INTEGER, where_module TEXT, where_language TEXT, where_owner TEXT,
     fingerprint TEXT NOT NULL);           -- of the normalised stack: functions, no lines, no addresses
--- hidden: of no use to who reads the stack of a Python program. Native frames further out than the innermost Python frame
--- (the interpreter), and the frames of our own adapter. `where_*` and the fingerprint are made of the others.
+-- hidden: of no use to who reads the stack of a Python program. Native frames further out than the innermost Python frame,
+-- those of the interpreter, and the frames of our own adapter. `where_*` and the fingerprint are made of the others.
 CREATE TABLE stack_frame (stack INTEGER NOT NULL, position INTEGER NOT NULL,  -- 0: innermost
     frame INTEGER NOT NULL, hidden INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (stack, position)) WITHOUT ROWID;
 

@@ -252,6 +252,29 @@ static void native_frames_show_below_the_last_python_frame_only(void **state)
     assert_shown(scene, "m+0x10 orders <module>");
 }
 
+static void frames_of_the_interpreter_never_show(void **state)
+{
+    struct scene *scene = *state;
+    struct trace_builder *made = scene->made;
+    uint32_t interpreter = built_frame(made, built_module(made, "/usr/bin/python3.11"), 0x10);
+    struct part python_part = PART(entry(scene, "/srv/a.py", "orders"));
+
+    load_at(scene, mixed_stack(scene, python_part, PART(native(scene, 0x10, 0), interpreter, eval(scene)), 0));
+
+    assert_shown(scene, "m+0x10 orders");
+}
+
+static void frames_of_the_interpreter_show_where_there_is_nothing_else(void **state)
+{
+    struct scene *scene = *state;
+    struct trace_builder *made = scene->made;
+    uint32_t frame = built_frame(made, built_module(made, "/usr/bin/python3.11"), 0x10);
+
+    load_at(scene, built_stack(made, &frame, 1));
+
+    assert_shown(scene, "python3.11+0x10");
+}
+
 static void frames_of_our_adapter_are_hidden_with_what_they_called(void **state)
 {
     struct scene *scene = *state;
@@ -523,6 +546,8 @@ int main(void)
         TEST(references_beyond_the_table_lead_nowhere),
         TEST(a_mixed_stack_in_a_mixed_stack_is_no_more_than_a_mark),
         TEST(native_frames_show_below_the_last_python_frame_only),
+        TEST(frames_of_the_interpreter_never_show),
+        TEST(frames_of_the_interpreter_show_where_there_is_nothing_else),
         TEST(frames_of_our_adapter_are_hidden_with_what_they_called),
         TEST(frames_that_lead_to_our_extension_module_are_hidden),
         TEST(our_sitecustomize_is_known_by_the_adapter_beside_it),
