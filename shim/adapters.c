@@ -16,6 +16,13 @@ static struct adapter adapters[ADAPTERS];
 static uint32_t adapter_count; /* both under kinds_lock, which a forked child finds free */
 _Atomic uint64_t adapters_described_in;
 
+static _Atomic bool modules_are_whole;
+
+bool python_modules_are_whole(void)
+{
+    return atomic_load(&modules_are_whole);
+}
+
 static void copied(char *to, size_t size, const char *from)
 {
     struct text text = text_in(to, size);
@@ -69,6 +76,10 @@ void adapters_described(void)
 void adapter_known(const char *name, const char *version, const char *problem)
 {
     struct adapter now = {0};
+    if (strcmp(name, ADAPTER_OF_MODULES) == 0) {
+        atomic_store(&modules_are_whole, version != NULL);
+        return;
+    }
     copied(now.name, sizeof(now.name), name);
     copied(now.version, sizeof(now.version), version);
     copied(now.problem, sizeof(now.problem), problem);

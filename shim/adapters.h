@@ -8,6 +8,11 @@
 /* Takes the place of what was known of the same name. In the guard; recording need not have begun. */
 HIDDEN void adapter_known(const char *name, const char *version, const char *problem);
 
+/* The interpreter has begun to end, perhaps, but not to clear its modules: what is collected now was garbage. False where no
+ * adapter tells: unclosed_adapter(ADAPTER_OF_MODULES, version, NULL) while they are whole, (…, NULL, NULL) from then on. */
+#define ADAPTER_OF_MODULES "python.modules"
+HIDDEN bool python_modules_are_whole(void);
+
 /* Tells the trace what it has not been told yet. In the guard, while recording, without a lock held. */
 HIDDEN void adapters_described(void);
 

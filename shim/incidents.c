@@ -40,11 +40,10 @@ static uint32_t next_found(const struct search *search, uint32_t slot)
     return 0;
 }
 
-/* A connection that is checked out of a pool is held by who has the checkout. */
-static uint32_t holder_of(uint32_t slot)
+static uint32_t parent_of_kind(uint32_t slot, enum kind kind)
 {
     uint32_t parent = parent_of(slot);
-    return parent && handle_at(parent)->kind == KIND_SQLALCHEMY_CHECKOUT ? parent : slot;
+    return parent && handle_at(parent)->kind == kind ? parent : 0;
 }
 
 /* Its own transaction, else that of what it belongs to (a checkout's session). */
@@ -64,23 +63,26 @@ static uint32_t owner_around(uint32_t slot)
     return owner;
 }
 
+/* A connection that is checked out of a pool is held by who has the checkout, and that by its session. */
 static bool holder_noted(uint32_t slot)
 {
     uint32_t number = record_claimed(TABLE_HOLDER, LOSS_INCIDENTS);
     if (!number)
         return false;
-    uint32_t who = holder_of(slot), owner = owner_around(who), transaction = transaction_around(slot);
-    const struct trace_handle *handle = handle_at(who);
+    uint32_t checkout = parent_of_kind(slot, KIND_SQLALCHEMY_CHECKOUT), held = checkout ? checkout : slot;
+    uint32_t session = parent_of_kind(held, KIND_SQLALCHEMY_SESSION), who = session ? session : held;
+    uint32_t owner = owner_around(held), transaction = transaction_around(slot);
+    const struct trace_handle *handle = handle_at(held);
     struct trace_holder *holder = record_of(TABLE_HOLDER, number);
-    holder->site = handle->site;
-    holder->generation = handle->generation;
+    holder->kind = handle_at(who)->kind;
+    holder->site = handle_at(who)->site;
+    holder->generation = handle_at(who)->generation;
     holder->opened = handle->opened;
     holder->last_used = atomic_load(&handle->last_used);
     holder->thread = handle->thread;
     holder->owner_label = owner_label(owner, true);
     if (owner)
         holder->owner_ended = atomic_load(&((struct trace_owner *)record_of(TABLE_OWNER, owner))->ended);
-    holder->kind = handle->kind;
     holder->flags = atomic_load(&handle->flags) | atomic_load(&handle_at(slot)->flags);
     if (transaction) {
         holder->transaction_stack = site_at(handle_at(transaction)->site)->stack;

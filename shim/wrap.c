@@ -20,6 +20,13 @@ static const uint8_t handle_kind[FUNCTION_COUNT] = {
 #include "libraries/functions.def"
 };
 
+/* Kinds that stand alone. */
+static const bool is_root[KIND_LIMIT] = {
+#define KIND(id, name, noun, plural, parent, traits) [KIND_##id] = KIND_##parent == KIND_NONE,
+#include <unclosed/kinds.def>
+#undef KIND
+};
+
 static struct caller caller_of(const struct call *call)
 {
     return caller_of_frame(call->frame);
@@ -223,18 +230,20 @@ static bool has_python_part(uint32_t stack)
 }
 
 /* Below a destructor nobody has closed it: the collector did, the shutdown, or whoever gave up the pool. At shutdown, where
- * no Python function runs, it was the interpreter's own clearing up. */
+ * no Python function runs, it was the interpreter's own clearing up: first of what nobody referred to any more, which is a
+ * collection like any other. A driver's object finishes what failed to open, and its cancel handles, as it should. */
 static enum trace_ended how_closed(const struct trace_handle *handle)
 {
     uint32_t stack = atomic_load_explicit(&handle->close_stack, memory_order_relaxed);
-    if (likely(!python_has_frames() && !is_a_destructor_known()) || is_cheap(handle->kind))
+    uint32_t flags = atomic_load_explicit(&handle->flags, memory_order_relaxed);
+    if (likely(!python_has_frames() && !is_a_destructor_known()) || !is_root[handle->kind] ||
+        flags & HANDLE_FAILED_OPEN)
         return ENDED_EXPLICIT;
-    bool is_finalizing = python_is_finalizing();
-    if (!is_in_destructor(stack) && !(is_finalizing && !has_python_part(stack)))
+    if (!is_in_destructor(stack) && (!python_is_finalizing() || has_python_part(stack)))
         return ENDED_EXPLICIT;
-    if (atomic_load_explicit(&handle->flags, memory_order_relaxed) & HANDLE_POOLED)
+    if (flags & HANDLE_POOLED)
         return ENDED_WITH_PARENT;
-    return is_finalizing ? ENDED_FINALIZATION : ENDED_GC;
+    return python_is_finalizing() && !python_modules_are_whole() ? ENDED_FINALIZATION : ENDED_GC;
 }
 
 void call_closed(struct call *call, const struct closing_result *result)

@@ -710,7 +710,8 @@ static void an_incident_tells_of_the_pool_that_was_asked(void **state)
     const struct trace_incident *incident = record_of(TABLE_INCIDENT, used_of(TABLE_INCIDENT) - 1);
     const struct trace_holder *holder = record_of(TABLE_HOLDER, incident->first_holder);
     assert_int_equal(incident->holder_count, 1);
-    assert_int_equal(holder->generation, found(CHECKOUT, &checkout)->generation);
+    assert_int_equal(holder->kind, SESSION); /* whose checkout it is */
+    assert_int_equal(holder->generation, found(SESSION, &session)->generation);
     unclosed_incident("asked-for-another", CHECKOUT, "postgresql://db/unknown", NULL, 0);
     incident = record_of(TABLE_INCIDENT, used_of(TABLE_INCIDENT) - 1);
     assert_int_equal(incident->holder_count, 2);
