@@ -224,7 +224,7 @@ static struct inserts inserts_prepared(sqlite3 *db)
         .closed_handle = insert_prepared(
             db, "closed_handle",
             "process kind address generation site close_stack opened_at closed_at how target owner_label "
-            "in_transaction last_used_at"),
+            "in_transaction last_used_at thread owner_left"),
         .owner = insert_prepared(db, "owner", "id process kind label parent began_at ended_at end_reason thread"),
         .handle = insert_prepared(
             db, "handle",

@@ -153,7 +153,8 @@ static bool closed_visited(void *context, uint32_t number, const void *record)
              reference(stack_of(subject, closed->close_stack)), moment(subject, closed->opened),
              moment(subject, closed->closed), text(closed->how < ENDED_COUNT ? ended_names[closed->how] : "unknown"),
              trace_text_value(subject, closed->target), trace_text_value(subject, closed->owner_label),
-             integer(closed->flags & HANDLE_IN_TRANSACTION ? 1 : 0), moment(subject, closed->last_used));
+             integer(closed->flags & HANDLE_IN_TRANSACTION ? 1 : 0), moment(subject, closed->last_used),
+             reference(closed->opened_thread), integer(closed->flags & HANDLE_OWNER_LEFT ? 1 : 0));
     return true;
 }
 

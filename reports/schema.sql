@@ -131,7 +131,9 @@ CREATE TABLE closed_handle (process INTEGER NOT NULL, kind TEXT NOT NULL, addres
     site INTEGER, close_stack INTEGER, opened_at INTEGER, closed_at INTEGER, how TEXT NOT NULL, target TEXT,
     owner_label TEXT,                     -- of the request, task or test whose it was
     in_transaction INTEGER NOT NULL DEFAULT 0,
-    last_used_at INTEGER);
+    last_used_at INTEGER,
+    thread INTEGER,                       -- that opened it
+    owner_left INTEGER NOT NULL DEFAULT 0);  -- 1: whose it was had ended before, and nobody had used it since
 
 CREATE TABLE fact (id INTEGER PRIMARY KEY, process INTEGER NOT NULL,
     type TEXT NOT NULL,                   -- 'closed-twice' 'used-after-close' 'close-failed' 'close-later-done' 'zombie' 'open-failed'

@@ -43,6 +43,8 @@ void closed_remembered(const struct trace_handle *handle, enum trace_ended how, 
         closed->target = handle->target;
         closed->copy = handle->copy;
         closed->flags = atomic_load_explicit(&handle->flags, memory_order_relaxed);
+        if (unlikely(handle->owner && owner_has_left(handle)))
+            closed->flags |= HANDLE_OWNER_LEFT;
         closed->owner_label = unlikely(handle->owner) ? owner_label(handle->owner, false) : 0;
         closed->last_used = atomic_load_explicit(&handle->last_used, memory_order_relaxed);
         atomic_store_explicit(&closed->state, RECORD_READY, memory_order_release);

@@ -64,6 +64,13 @@ bool owner_has_ended(uint32_t slot)
     return slot && atomic_load(&owner_at(slot)->ended) != 0;
 }
 
+bool owner_has_left(const struct trace_handle *handle)
+{
+    uint32_t slot = atomic_load(&handle->owner);
+    uint64_t ended = slot ? atomic_load(&owner_at(slot)->ended) : 0;
+    return ended && atomic_load(&handle->last_used) <= ended;
+}
+
 void owner_gained(uint32_t slot)
 {
     if (slot)

@@ -342,6 +342,7 @@ enum trace_handle_flag {
     HANDLE_TX_FAILED = 1u << 6,      /* a transaction: the server refuses more until rollback */
     HANDLE_CONNECTING = 1u << 7,     /* an asynchronous open that has not succeeded yet */
     HANDLE_POOLED = 1u << 8, /* a native connection that an adapter has said to belong to a pool (its parent was an engine) */
+    HANDLE_OWNER_LEFT = 1u << 9, /* a closed one: its owner had ended before, and nobody had used it since */
 };
 
 enum trace_reference { /* what the scan at exit found */

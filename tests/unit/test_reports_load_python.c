@@ -248,14 +248,16 @@ static void a_closed_handle_tells_whose_it_was(void **state)
     closed->kind = KIND_SQLALCHEMY_SESSION;
     closed->site = site;
     closed->how = ENDED_GC;
-    closed->flags = HANDLE_IN_TRANSACTION;
+    closed->flags = HANDLE_IN_TRANSACTION | HANDLE_OWNER_LEFT;
     closed->owner_label = label;
     closed->last_used = BUILT_AT(3);
+    closed->opened_thread = 77;
     closed->closed = BUILT_AT(5);
     loaded(scene);
 
-    assert_selected(scene, "SELECT how, owner_label, in_transaction, closed_at - last_used_at FROM closed_handle",
-                    "gc GET /orders 1 2000000000");
+    assert_selected(scene, "SELECT how, owner_label, in_transaction, closed_at - last_used_at, thread, owner_left "
+                    "FROM closed_handle",
+                    "gc GET /orders 1 2000000000 77 1");
 }
 
 static void a_holder_tells_how_its_transaction_stood(void **state)
