@@ -86,20 +86,34 @@ static const char outranked_dropped[] =
     "                WHERE outranked.rule = found.rule AND stronger.family = " FAMILY ");"
     "DROP TABLE temp.stronger;";
 
-/* What a rule counted at a place without naming handles, because they are closed, is added to what a rule that includes
- * it has found there. */
-static const char included_added[] =
+/*
+ * The same for what rules count at a place without naming handles, because they are closed: it is not told, or, where
+ * the stronger rule includes the other, added to what that one has found there.
+ */
+static const char places_compared[] =
     "CREATE TEMP TABLE stronger AS"
-    "    SELECT included.rule AS rule, by_rule, coalesce(found.site, handle.site) AS site, min(title) AS title"
-    "    FROM temp.included JOIN temp.found ON found.rule = by_rule LEFT JOIN handle ON handle.id = found.handle"
-    "    GROUP BY 1, 2, 3;"
-    "CREATE INDEX temp.stronger_by_site ON stronger (site, rule);"
-    "UPDATE temp.found SET (rule, title, severity) = (SELECT by_rule, title, NULL FROM temp.stronger"
-    "                                                 WHERE stronger.site = found.site AND stronger.rule = found.rule)"
+    "    SELECT found.rule AS rule, handle.id IS NULL AS is_closed, site.kind AS kind, fingerprint, min(title) AS title"
+    "    FROM temp.found LEFT JOIN handle ON handle.id = found.handle"
+    "         JOIN site ON site.id = coalesce(found.site, handle.site) JOIN stack ON stack.id = site.stack"
+    "    WHERE rule IN (SELECT by_rule FROM temp.outranked UNION SELECT by_rule FROM temp.included)"
+    "        AND fact IS NULL AND incident IS NULL GROUP BY 1, 2, 3, 4;"
+    "CREATE INDEX temp.stronger_by_place ON stronger (fingerprint, kind, rule);"
+    "CREATE TEMP TABLE weaker AS"
+    "    SELECT found.rowid AS id, found.rule AS rule, site.kind AS kind, fingerprint"
+    "    FROM temp.found JOIN site ON site.id = found.site JOIN stack ON stack.id = site.stack"
     "    WHERE handle IS NULL AND fact IS NULL AND incident IS NULL"
-    "    AND EXISTS (SELECT 1 FROM temp.stronger"
-    "                WHERE stronger.site = found.site AND stronger.rule = found.rule);"
-    "DROP TABLE temp.stronger;";
+    "        AND rule IN (SELECT rule FROM temp.outranked UNION SELECT rule FROM temp.included);"
+    "DELETE FROM temp.found WHERE rowid IN ("
+    "    SELECT id FROM temp.weaker JOIN temp.stronger USING (kind, fingerprint)"
+    "         JOIN temp.outranked ON outranked.rule = weaker.rule AND by_rule = stronger.rule"
+    "    WHERE is_closed);"
+    "UPDATE temp.found SET (rule, title, severity) = ("
+    "    SELECT stronger.rule, title, NULL FROM temp.weaker JOIN temp.stronger USING (kind, fingerprint)"
+    "         JOIN temp.included ON included.rule = weaker.rule AND by_rule = stronger.rule"
+    "    WHERE weaker.id = found.rowid LIMIT 1) "
+    "WHERE rowid IN (SELECT id FROM temp.weaker JOIN temp.stronger USING (kind, fingerprint)"
+    "                     JOIN temp.included ON included.rule = weaker.rule AND by_rule = stronger.rule);"
+    "DROP TABLE temp.stronger; DROP TABLE temp.weaker;";
 
 /* Third-party code is nobody's fault here: whatever the rule says, it is a note. A severity that was asked for holds for
  * all that the rule finds. */
@@ -249,7 +263,7 @@ static bool functions_registered(sqlite3 *db)
 bool findings_made(sqlite3 *db)
 {
     return functions_registered(db) && executed(db, indexed) && executed(db, emptied) &&
-           executed(db, outranked_dropped) && executed(db, included_added) && executed(db, occurrences_made) &&
+           executed(db, outranked_dropped) && executed(db, places_compared) && executed(db, occurrences_made) &&
            executed(db, gathered) && executed(db, representatives_chosen) && executed(db, findings_inserted) &&
            executed(db, details_inserted) &&
            executed(db, "DROP TABLE temp.occurrence; DROP TABLE temp.gathered; DROP TABLE temp.found;"

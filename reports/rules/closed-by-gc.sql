@@ -27,63 +27,71 @@
 --     with closing(sqlite3.connect("app.db")) as connection, connection:
 --         connection.execute("insert …")
 -- outranks: open-at-exit in-use-at-termination idle-in-transaction held-long growing
--- misleads: CPython closes a plain connection as soon as its last reference goes away; a short script that relies on it loses
---   nothing. Hence a warning, and no error, for a driver's own connections outside of requests and tasks, and for whatever
---   happened only once there. Sessions that the collector has not come to when the program ends are counted, too, where their
---   thread had gone on to newer ones: it cannot be seen whether something still refers to them.
+-- misleads: CPython closes a plain connection as soon as its last reference goes away (sqlite3's since 3.10 only when the
+--   collector comes by); a short script that relies on it loses nothing. Hence a warning, and no error, for a driver's own
+--   connections outside of requests and tasks, and for whatever happened only once there. Sessions that the collector has not
+--   come to when the program ends are counted, too, where their thread had gone on to newer ones from the same place: it
+--   cannot be seen whether something still refers to them.
 WITH collected AS (
     SELECT site, owner_label, count(*) AS handles, max(closed_at - coalesce(last_used_at, opened_at)) AS longest
     FROM closed_handle
     WHERE how = 'gc'
     GROUP BY site, owner_label),
+-- One place may be several sites, with other frames of the interpreter or the library in between.
+spot AS (
+    SELECT site.id AS site, min(site.id) OVER same AS place, site.kind, ended_gc, where_language,
+           sum(ended_gc) OVER same AS together, max(peak) OVER same AS peak,
+           (SELECT sum(handles) FROM collected WHERE collected.site = site.id) AS remembered,
+           (SELECT max(longest) FROM collected WHERE collected.site = site.id) AS longest,
+           EXISTS (SELECT 1 FROM collected WHERE collected.site = site.id AND owner_label IS NOT NULL) AS owned
+    FROM site JOIN kind ON kind.name = site.kind LEFT JOIN stack ON stack.id = site.stack
+    WHERE site.kind <> 'sqlalchemy.engine' AND NOT cheap
+      AND (ended_gc > 0 OR (site.open > 0 AND site.kind IN ('sqlalchemy.session', 'sqlalchemy.checkout')))
+    WINDOW same AS (PARTITION BY process, site.kind, coalesce(fingerprint, site.id))),
 kept AS (
-    SELECT handle.id, handle.site, handle.handles, handle.process_ended,
-           process.seen_until_at - coalesce(handle.last_used_at, handle.opened_at) AS since,
+    SELECT handle.id, spot.place, spot.together, handle.handles, handle.process_ended,
+           process.seen_until_at - coalesce(handle.last_used_at, handle.opened_at) AS unused,
            -- its thread went on to another one from the same place
            handles > 1 OR coalesce(handle.last_used_at, handle.opened_at)
-               <= lead(handle.opened_at) OVER (PARTITION BY handle.site, handle.thread ORDER BY handle.opened_at, handle.id)
+               <= lead(handle.opened_at) OVER (PARTITION BY place, handle.thread ORDER BY handle.opened_at, handle.id)
                AS passed_over
-    FROM open_handle AS handle JOIN process ON process.id = handle.process LEFT JOIN owner ON owner.id = handle.owner
+    FROM open_handle AS handle JOIN spot ON spot.site = handle.site JOIN process ON process.id = handle.process
+         LEFT JOIN owner ON owner.id = handle.owner
     WHERE handle.kind IN ('sqlalchemy.session', 'sqlalchemy.checkout')
       AND NOT handle.closing
       -- what a request or task has is its own until it ends; then it is owner-gone
       AND handle.owner_ended_at IS NULL AND coalesce(owner.kind, 'thread') = 'thread'),
 waiting AS (
-    SELECT kept.* FROM kept JOIN site ON site.id = kept.site
+    SELECT * FROM kept
     WHERE CASE process_ended
-          WHEN 'exit' THEN ended_gc > 0 OR kept.site IN (SELECT site FROM kept WHERE passed_over)
-          ELSE passed_over OR (ended_gc > 0 AND since >= 1000000000) END),
+          WHEN 'exit' THEN together > 0 OR place IN (SELECT place FROM kept WHERE passed_over)
+          ELSE passed_over OR (together > 0 AND unused >= 1000000000) END),
 place AS (
-    SELECT site.id, site.kind, ended_gc, where_language,
-           (SELECT max(longest) FROM collected WHERE collected.site = site.id) AS longest,
-           (SELECT coalesce(sum(handles), 0) FROM collected WHERE collected.site = site.id) AS remembered,
-           (ended_gc + coalesce((SELECT sum(handles) FROM waiting WHERE waiting.site = site.id), 0) > 1
-            AND (site.kind LIKE 'sqlalchemy.%' OR peak > 5))
-               OR EXISTS (SELECT 1 FROM collected WHERE collected.site = site.id AND owner_label IS NOT NULL) AS matters
-    FROM site JOIN kind ON kind.name = site.kind LEFT JOIN stack ON stack.id = site.stack
-    WHERE (ended_gc > 0 OR site.id IN (SELECT site FROM waiting))
-      AND site.kind <> 'sqlalchemy.engine'
-      AND NOT cheap),
+    SELECT place, max(longest) AS longest, together,
+           (together + coalesce((SELECT sum(handles) FROM waiting WHERE waiting.place = spot.place), 0) > 1
+            AND (kind LIKE 'sqlalchemy.%' OR peak > 5))
+               OR max(owned) AS matters
+    FROM spot GROUP BY place),
 share (site, handle, label, count, what) AS (
-    SELECT place.id, NULL, owner_label, min(handles, ended_gc), NULL
-    FROM collected JOIN place ON place.id = collected.site
+    SELECT site, NULL, owner_label, handles, NULL FROM collected JOIN spot USING (site)
     UNION ALL
     -- the ring of closed handles has forgotten these
-    SELECT id, NULL, NULL, ended_gc - remembered, NULL FROM place WHERE ended_gc > remembered
+    SELECT site, NULL, NULL, ended_gc - coalesce(remembered, 0), NULL FROM spot WHERE ended_gc > coalesce(remembered, 0)
     UNION ALL
-    SELECT site, waiting.id, NULL, handles,
+    SELECT place, waiting.id, NULL, handles,
            'never closed; it ' || CASE process_ended WHEN 'running' THEN 'is' ELSE 'was' END || ' still open '
-               || duration(max(since) OVER same) || ' after its last use'
+               || CASE WHEN sum(handles) OVER same > 1 THEN 'up to ' ELSE '' END
+               || duration(max(unused) OVER same) || ' after its last use'
                || CASE WHEN max(passed_over) OVER same THEN ', when its thread had gone on to newer ones' ELSE '' END
     FROM waiting
-    WINDOW same AS (PARTITION BY site, process_ended))
-SELECT share.site, handle, label, count,
+    WINDOW same AS (PARTITION BY place, process_ended))
+SELECT CASE WHEN handle IS NULL THEN share.site END AS site, handle, label, count,
        CASE WHEN kind = 'sqlalchemy.session' THEN 'Session left to the garbage collector' END AS title,
        CASE WHEN NOT matters THEN 'warning' END AS severity,
        coalesce(what,
                 'never closed; ' || CASE WHEN where_language = 'python' THEN 'Python''s' ELSE 'the' END
                     || ' garbage collector did it'
-                    || coalesce(', ' || CASE WHEN ended_gc > 1 THEN 'up to ' ELSE '' END || duration(longest)
+                    || coalesce(', ' || CASE WHEN place.together > 1 THEN 'up to ' ELSE '' END || duration(place.longest)
                                 || ' after its last use', '')
                     || '; next time it may be too late') AS evidence
-FROM share JOIN place ON place.id = share.site;
+FROM share JOIN spot ON spot.site = share.site JOIN place ON place.place = spot.place;

@@ -14,14 +14,9 @@
 --         main(connection)
 -- misleads: It says nothing about how long the handle was of no use any more. Many of them from one place that should hold
 --   one deserve a look.
-WITH orphaned AS (
-    SELECT site, count(*) AS handles
-    FROM closed_handle
-    WHERE how = 'finalization' AND owner_label IS NOT NULL AND kind = 'sqlalchemy.session'
-    GROUP BY site)
 SELECT site.id AS site,
-       ended_finalization - coalesce(orphaned.handles, 0) AS count
-FROM site JOIN kind ON kind.name = site.kind LEFT JOIN orphaned ON orphaned.site = site.id
-WHERE ended_finalization > coalesce(orphaned.handles, 0)
+       ended_finalization AS count
+FROM site JOIN kind ON kind.name = site.kind
+WHERE ended_finalization > 0
   AND kind <> 'sqlalchemy.engine'
   AND NOT cheap;

@@ -21,6 +21,7 @@
 --         with Session(engine) as session:
 --             yield session
 -- outranks: leaked open-at-exit in-use-at-termination no-rollback-after-error idle-in-transaction held-long growing
+--   closed-by-shutdown
 -- includes: closed-by-gc
 -- misleads: What a request opens and leaves to a task that outlives it looks abandoned while that task waits; open it in the
 --   task. A connection that is opened on first use, inside of a request, and kept in a global is not reported when it is the
@@ -47,11 +48,15 @@ WITH ended AS (
       AND handle.kind <> 'sqlalchemy.engine'
       AND NOT handle.gave_up_closing
       -- a close that is on its way, in a task of its own perhaps, has 20 ms
-      AND (handle.process_ended = 'exit' OR process.seen_until_at - handle.owner_ended_at >= 20000000)
+      AND (handle.process_ended <> 'running' OR process.seen_until_at - handle.owner_ended_at >= 20000000)
       -- used afterwards: somebody else has it
       AND coalesce(handle.last_used_at, 0)
           <= handle.owner_ended_at + CASE WHEN handle.kind LIKE 'sqlalchemy.%' THEN 1000000000 ELSE 1000000 END
       AND (owner.kind <> 'thread' OR coalesce(handle.last_thread, owner.thread) = owner.thread)),
+pool_code AS (
+    SELECT DISTINCT stack_frame.stack
+    FROM symbol JOIN stack_frame ON stack_frame.frame = symbol.frame
+    WHERE symbol.owner = 'third-party' AND lower(symbol.file) LIKE '%pool%' AND lower(symbol.file) NOT LIKE '%threadpool%'),
 abandoned AS (
     SELECT * FROM ended
     WHERE of_a_pool
@@ -60,18 +65,21 @@ abandoned AS (
        OR (CASE owner_kind
            WHEN 'thread' THEN (SELECT count(DISTINCT thread) FROM ended AS other WHERE other.site = ended.site) > 1
            ELSE (SELECT opened FROM site WHERE site.id = ended.site) > 1 END
-           AND NOT EXISTS (
-               SELECT 1 FROM stack_frame JOIN symbol ON symbol.frame = stack_frame.frame
-               WHERE stack_frame.stack = ended.stack AND owner = 'third-party' AND lower(file) LIKE '%pool%'
-                 AND lower(file) NOT LIKE '%threadpool%'))),
+           AND (stack IS NULL OR stack NOT IN (SELECT stack FROM pool_code)))),
 collected AS (
-    SELECT site, owner_label, how, count(*) AS handles, max(closed_at - coalesce(last_used_at, opened_at)) AS longest
+    SELECT site, owner_label, how, count(*) AS handles, max(closed_at - coalesce(last_used_at, opened_at)) AS longest,
+           count(*) > 1 AND (owner_label IS NOT NULL OR count(DISTINCT thread) > 1) AS are_several
     FROM closed_handle
-    -- whose owner has a name had ended before the interpreter shut down
-    WHERE how = 'owner-gone' OR (how = 'finalization' AND owner_label IS NOT NULL AND kind = 'sqlalchemy.session')
+    WHERE how = 'owner-gone' OR (how = 'finalization' AND owner_left)
     GROUP BY site, owner_label, how),
 share (site, label, how, count, longest) AS (
-    SELECT site, owner_label, how, handles, longest FROM collected WHERE site IS NOT NULL
+    SELECT collected.site, owner_label, how, handles, longest
+    FROM collected JOIN site ON site.id = collected.site
+    -- what was kept to the end may be a singleton or a pool
+    WHERE how = 'owner-gone'
+       OR site.kind = 'sqlalchemy.session'
+       OR (are_several AND site.kind NOT LIKE 'sqlalchemy.%'
+           AND (site.stack IS NULL OR site.stack NOT IN (SELECT stack FROM pool_code)))
     UNION ALL
     -- the ring of closed handles has forgotten these
     SELECT id, NULL, 'owner-gone', forgotten, NULL
@@ -88,17 +96,18 @@ SELECT id AS handle, NULL AS site, NULL AS label, NULL AS count,
                    ELSE '{noun} ' || CASE process_ended WHEN 'running' THEN 'is' ELSE 'was' END || ' still open' END
            || CASE WHEN in_transaction AND NOT of_a_pool THEN ', in a transaction' ELSE '' END
            || CASE WHEN max(tx_failed) OVER same THEN ', in a failed transaction' ELSE '' END
-           || CASE WHEN sum(handles) OVER same > 1 THEN ' (oldest ' ELSE ' (' END
-           || duration(max(since) OVER same)
-           || CASE process_ended WHEN 'running' THEN ' ago)' WHEN 'exit' THEN ' before the process ended)'
-                                 ELSE ' before the process was gone)' END AS evidence
+           || CASE WHEN max(since) OVER same < 1000000 THEN ''
+                   ELSE CASE WHEN sum(handles) OVER same > 1 THEN ' (oldest ' ELSE ' (' END
+                        || duration(max(since) OVER same)
+                        || CASE process_ended WHEN 'running' THEN ' ago)' WHEN 'exit' THEN ' before the process ended)'
+                                              ELSE ' before the process''s last event)' END END AS evidence
 FROM abandoned
 WINDOW same AS (PARTITION BY site, who, how, process_ended, in_transaction)
 UNION ALL
 SELECT NULL, share.site, label, count, CASE kind WHEN 'sqlalchemy.session' THEN 'Session never closed'
                                                  WHEN 'sqlalchemy.checkout' THEN 'Connection never given back to its pool' END,
        coalesce(label, 'its owner') || ' had ended; '
-           || CASE how WHEN 'finalization' THEN 'it came back only when the interpreter shut down'
+           || CASE how WHEN 'finalization' THEN 'only the interpreter''s shutdown closed it'
                        ELSE CASE WHEN where_language = 'python' THEN 'Python''s' ELSE 'the' END
                             || ' garbage collector closed it' END
            || coalesce(CASE WHEN count > 1 THEN ', up to ' ELSE ', ' END || duration(longest) || ' after its last use', '')
