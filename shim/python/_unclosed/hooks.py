@@ -18,6 +18,8 @@ _executed = {}  # name -> weak reference to the module that they have been told 
 _unhooked = set()  # names whose execution could not be hooked: looked for again at each import of something else
 _versions = {}  # adapter -> version
 _problems = {}  # adapter -> what was told first
+_last_calls = []  # functions, for the moment before the interpreter takes its modules apart
+_whole = [True]
 
 
 def when_imported(name, function):
@@ -66,6 +68,39 @@ def troubled(adapter, error):
         place = place.tb_next
     where = f" in {place.tb_frame.f_code.co_filename.rpartition('/')[2]}, line {place.tb_lineno}" if place else ""
     told(adapter, problem=f"the adapter failed: {type(error).__name__}{where}")
+
+
+# --- at the end -------------------------------------------------------------------------------------------------------
+
+
+def before_modules_go(function):
+    """Has function() called when the interpreter, shutting down, has collected all garbage and is about to take its
+    modules apart. What has died by then was garbage; what dies later was referred to until the end."""
+    _last_calls.append(function)
+
+
+def modules_are_whole():
+    return _whole[0]
+
+
+class _Modules:
+    """Dies when sys.meta_path, which alone leads to it, is given up: the first thing that happens to the modules."""
+
+    __slots__ = ()
+
+    def __init__(self):
+        _native.adapter("python.modules", "%d.%d.%d" % sys.version_info[:3], None)
+
+    def __del__(self):
+        if not sys.is_finalizing():  # the program has cleared sys.meta_path
+            return
+        for function in _last_calls:
+            try:
+                function()
+            except Exception as error:
+                troubled("python", error)
+        _whole[0] = False
+        _native.adapter("python.modules", None, None)
 
 
 # --- after imports ----------------------------------------------------------------------------------------------------
@@ -141,7 +176,10 @@ def _is_hooked(loader):
 class Finder:
     """First on sys.meta_path."""
 
-    __slots__ = ()
+    __slots__ = ("modules",)
+
+    def __init__(self):
+        self.modules = _Modules()
 
     def find_spec(self, name, path=None, target=None):
         if _unhooked:
