@@ -12,20 +12,18 @@
 #define UNCLOSED_SHIM_PYTHON_CHAIN_H
 
 #include "../capture.h"
-#include "layout.h"
+#include "layouts.h"
 
 enum { CHAIN_MAX = CAPTURE_DEPTH_MAX, CHAIN_ENTRY = 1 };
-
-struct chain_frame {
-    uintptr_t code;  /* 0: a call of the loop whose frame has left the chain, but not yet freed what it held (3.12) */
-    uintptr_t place; /* of the instruction: address, or offset in bytes; CHAIN_ENTRY where the call of the loop ends */
-};
 
 struct python_chain {
     unsigned count;
     bool is_cut; /* there are more frames further out */
     uint64_t hash;
-    struct chain_frame frames[CHAIN_MAX];
+    uintptr_t code
+        [CHAIN_MAX]; /* 0: a call of the loop whose frame has left the chain, but not yet freed what it held (3.12) */
+    uintptr_t place
+        [CHAIN_MAX]; /* of the instruction: address, or offset in bytes; CHAIN_ENTRY where the call of the loop ends */
 };
 
 /* `frame` is the innermost (_PyInterpreterFrame; up to 3.10 a frame object), or 0. limit: at most CHAIN_MAX. */
@@ -33,6 +31,6 @@ __attribute__((hot)) void chain_walked(const struct python_layout *layout, uintp
                                        struct python_chain *chain);
 
 /* Where in the code's bytes (co_code) the frame's instruction begins. */
-uint32_t chain_offset(const struct python_layout *layout, const struct chain_frame *frame);
+uint32_t chain_offset(const struct python_layout *layout, uintptr_t code, uintptr_t place);
 
 #endif

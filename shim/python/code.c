@@ -62,6 +62,11 @@ static size_t text_encoded(const struct characters *characters, char *out)
     return length;
 }
 
+static bool is_encoded_already(const struct characters *characters)
+{
+    return characters->is_ascii && !memchr((const char *)characters->at, 0, characters->count);
+}
+
 /* Threads may have small stacks: not in the frames of those who call it. */
 __attribute__((noinline)) static uint32_t text_interned(const struct interpreter *interpreter, uintptr_t text)
 {
@@ -69,12 +74,9 @@ __attribute__((noinline)) static uint32_t text_interned(const struct interpreter
     if (word_at(text, interpreter->layout.type) != interpreter->text_type)
         return 0;
     struct characters characters = characters_of(&interpreter->layout, text);
+    if (is_encoded_already(&characters))
+        return bytes_interned((const char *)characters.at, characters.count);
     return bytes_interned(encoded, text_encoded(&characters, encoded));
-}
-
-static const struct trace_string *string_at(uint32_t string)
-{
-    return record_of(TABLE_STRING, string);
 }
 
 __attribute__((noinline)) static bool is_encoded_as(const struct characters *characters,
@@ -85,59 +87,24 @@ __attribute__((noinline)) static bool is_encoded_as(const struct characters *cha
     return length == string->length && memcmp(encoded, string->text, length) == 0;
 }
 
-static bool text_is(const struct python_layout *layout, uintptr_t text, uint32_t number)
+bool text_is(const struct python_layout *layout, uintptr_t text, const struct trace_string *copy)
 {
-    const struct trace_string *string = string_at(number);
     struct characters characters = characters_of(layout, text);
-    if (!characters.is_ascii || string->length != characters.count)
-        return is_encoded_as(&characters, string);
-    return memcmp((const char *)characters.at, string->text, string->length) == 0;
+    if (likely(characters.is_ascii && copy->length == characters.count))
+        return memcmp((const char *)characters.at, copy->text, copy->length) == 0;
+    return is_encoded_as(&characters, copy);
 }
 
-/* --- knowing again ------------------------------------------------------------------------------------------------------ */
-
-static uint32_t length_kept(uint32_t size)
+static const struct trace_string *string_at(uint32_t string)
 {
-    return size < LINE_TABLE_MAX ? size : LINE_TABLE_MAX;
+    return record_of(TABLE_STRING, string);
 }
 
-static bool is_word_same(const char *one, const char *other)
-{
-    uint64_t a, b;
-    memcpy(&a, one, sizeof a);
-    memcpy(&b, other, sizeof b);
-    return a == b;
-}
-
-/* Short ones are compared as a whole, of longer ones the beginning, the end and two places in between. */
-static bool is_line_table_same(const char *table, const char *copy, uint32_t length)
-{
-    enum { SHORT = 32, WORD = sizeof(uint64_t) };
-    if (length <= SHORT)
-        return memcmp(table, copy, length) == 0;
-    uint32_t last = length - WORD;
-    for (uint32_t part = 0; part < 4; part++)
-        if (!is_word_same(table + last * (uint64_t)part / 3, copy + last * (uint64_t)part / 3))
-            return false;
-    return true;
-}
-
-bool identity_is_confirmed(const struct python_layout *layout, const struct code_identity *identity, uint32_t number,
-                           bool file_is_known)
+struct code_copies code_copies(uint32_t number)
 {
     const struct trace_code *code = record_of(TABLE_CODE, number);
-    if (!file_is_known && identity->file_hash == HASH_NOT_COMPUTED && !text_is(layout, identity->file, code->file))
-        return false;
-    if (identity->name_hash == HASH_NOT_COMPUTED && !text_is(layout, identity->name, code->name))
-        return false;
-    if (identity->qualified_hash == HASH_NOT_COMPUTED && identity->qualified_name != identity->name &&
-        !text_is(layout, identity->qualified_name, code->qualified_name))
-        return false;
-    if (identity->line_table_hash != HASH_NOT_COMPUTED)
-        return true;
-    const struct trace_string *copy = string_at(code->line_table);
-    return copy->length == length_kept(identity->line_table_size) &&
-           is_line_table_same((const char *)(identity->line_table + layout->bytes_data), copy->text, copy->length);
+    return (struct code_copies){string_at(code->file), string_at(code->name), string_at(code->qualified_name),
+                                string_at(code->line_table)};
 }
 
 /* --- records ------------------------------------------------------------------------------------------------------------ */
@@ -177,7 +144,7 @@ static uint32_t code_copied(const struct interpreter *interpreter, const struct 
         identity->qualified_name == identity->name ? key.name : text_interned(interpreter, identity->qualified_name);
     if (word_at(identity->line_table, interpreter->layout.type) == interpreter->bytes_type)
         key.line_table = line_table_interned((const char *)(identity->line_table + interpreter->layout.bytes_data),
-                                             length_kept(identity->line_table_size));
+                                             identity->line_table_size);
     if (!key.file || !key.name || !key.qualified_name || !key.line_table)
         return 0;
     uint64_t hash = hash_mixed((uint64_t)key.file << 32 | key.name, (uint64_t)key.first_line << 32 | key.line_table);
@@ -189,14 +156,16 @@ static uint32_t code_copied(const struct interpreter *interpreter, const struct 
 enum { SEEN_SETS = 1024, SEEN_WAYS = 2 };
 
 /* For all threads; a set that is taken is passed by. */
+struct seen_code {
+    uintptr_t code;
+    uint64_t epoch;
+    uint32_t number;
+    struct code_identity identity;
+};
 static struct seen_set {
     _Atomic bool taken;
     uint8_t oldest;
-    struct {
-        uint64_t epoch;
-        struct code_identity identity;
-        uint32_t number;
-    } seen[SEEN_WAYS];
+    struct seen_code seen[SEEN_WAYS];
 } seen_sets[SEEN_SETS];
 
 static struct seen_set *set_taken(uintptr_t code)
@@ -210,26 +179,28 @@ static void set_given_back(struct seen_set *set)
     atomic_store_explicit(&set->taken, false, memory_order_release);
 }
 
-static uint32_t number_in_set(const struct python_layout *layout, const struct seen_set *set,
+static uint32_t number_in_set(const struct python_layout *layout, const struct seen_set *set, uintptr_t code,
                               const struct code_identity *identity)
 {
-    for (unsigned way = 0; way < SEEN_WAYS; way++)
-        if (set->seen[way].epoch == shim.epoch && memcmp(&set->seen[way].identity, identity, sizeof *identity) == 0 &&
-            identity_is_confirmed(layout, identity, set->seen[way].number, false))
-            return set->seen[way].number;
+    for (unsigned way = 0; way < SEEN_WAYS; way++) {
+        const struct seen_code *seen = &set->seen[way];
+        if (seen->code != code || seen->epoch != shim.epoch || !is_identity_same(&seen->identity, identity))
+            continue;
+        struct code_copies copies = code_copies(seen->number);
+        if (parts_are_confirmed(layout, identity, unhashed_parts(identity), &copies))
+            return seen->number;
+    }
     return 0;
 }
 
-static void number_kept(struct seen_set *set, const struct code_identity *identity, uint32_t number)
+static void number_kept(struct seen_set *set, uintptr_t code, const struct code_identity *identity, uint32_t number)
 {
     unsigned way = set->oldest;
     for (unsigned i = 0; i < SEEN_WAYS; i++)
-        if (set->seen[i].identity.code == identity->code)
+        if (set->seen[i].code == code)
             way = i;
     set->oldest = (uint8_t)((way + 1) % SEEN_WAYS);
-    set->seen[way].epoch = shim.epoch;
-    set->seen[way].identity = *identity;
-    set->seen[way].number = number;
+    set->seen[way] = (struct seen_code){code, shim.epoch, number, *identity};
 }
 
 uint32_t code_recorded(const struct interpreter *interpreter, uintptr_t code, struct code_identity *identity)
@@ -239,11 +210,11 @@ uint32_t code_recorded(const struct interpreter *interpreter, uintptr_t code, st
         return 0;
     *identity = identity_read(layout, code);
     struct seen_set *set = set_taken(code);
-    uint32_t number = set ? number_in_set(layout, set, identity) : 0;
+    uint32_t number = set ? number_in_set(layout, set, code, identity) : 0;
     if (!number) {
         number = code_copied(interpreter, identity);
         if (set && number)
-            number_kept(set, identity, number);
+            number_kept(set, code, identity, number);
     }
     if (set)
         set_given_back(set);
@@ -253,5 +224,5 @@ uint32_t code_recorded(const struct interpreter *interpreter, uintptr_t code, st
 void codes_forked(void)
 {
     for (unsigned i = 0; i < SEEN_SETS; i++)
-        atomic_store_explicit(&seen_sets[i].taken, false, memory_order_relaxed);
+        set_given_back(&seen_sets[i]);
 }

@@ -1,95 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "layout.h"
+#include "layouts.h"
 
 #include <stddef.h>
 #include <string.h>
-
-/* What these have in common: 16 bytes of header, then a str's length, hash, state, and a bytes object's size, hash. */
-#define OBJECTS_TO_3_11                                                                                  \
-    .type = 8, .bytes_size = 16, .bytes_hash = 24, .bytes_data = 32, .text_length = 16, .text_hash = 24, \
-    .text_state = 32, .text_state_shift = 2, .text_ascii = 48, .text_compact = 72
-
-static const struct python_layout layout_3_9 = {.frames = FRAME_OBJECTS,
-                                                .place_is_index = true,
-                                                .index_unit = 1,
-                                                .finalizing = 16,
-                                                .interpreters = 24,
-                                                .thread_frame = 24,
-                                                .thread_id = 176,
-                                                .previous = 24,
-                                                .code = 32,
-                                                .place = 104,
-                                                .file = 104,
-                                                .name = 112,
-                                                .line_table = 120,
-                                                .first_line = 40,
-                                                OBJECTS_TO_3_11};
-
-static const struct python_layout layout_3_10 = {.frames = FRAME_OBJECTS,
-                                                 .place_is_index = true,
-                                                 .index_unit = 2,
-                                                 .finalizing = 16,
-                                                 .interpreters = 24,
-                                                 .thread_frame = 24,
-                                                 .thread_cframe = 48,
-                                                 .thread_id = 176,
-                                                 .previous = 24,
-                                                 .code = 32,
-                                                 .place = 96,
-                                                 .file = 104,
-                                                 .name = 112,
-                                                 .line_table = 120,
-                                                 .first_line = 40,
-                                                 OBJECTS_TO_3_11};
-
-static const struct python_layout layout_3_11 = {.frames = FRAMES_WITH_ENTRY,
-                                                 .frame_by_cframe = true,
-                                                 .finalizing = 24,
-                                                 .interpreters = 32,
-                                                 .thread_cframe = 56,
-                                                 .cframe_frame = 8,
-                                                 .thread_id = 152,
-                                                 .previous = 48,
-                                                 .code = 32,
-                                                 .place = 56,
-                                                 .owner = 69,
-                                                 .entry = 68,
-                                                 .object_frame = 24,
-                                                 .file = 112,
-                                                 .name = 120,
-                                                 .qualified_name = 128,
-                                                 .line_table = 136,
-                                                 .first_line = 72,
-                                                 .bytecode = 184,
-                                                 OBJECTS_TO_3_11};
-
-static const struct python_layout layout_3_12 = {.frames = FRAMES_WITH_C_STACK,
-                                                 .frame_by_cframe = true,
-                                                 .finalizing = 24,
-                                                 .thread_cframe = 56,
-                                                 .cframe_frame = 0,
-                                                 .thread_id = 136,
-                                                 .previous = 8,
-                                                 .code = 0,
-                                                 .place = 56,
-                                                 .owner = 70,
-                                                 .object_frame = 24,
-                                                 .file = 112,
-                                                 .name = 120,
-                                                 .qualified_name = 128,
-                                                 .line_table = 136,
-                                                 .first_line = 68,
-                                                 .bytecode = 192,
-                                                 .type = 8,
-                                                 .bytes_size = 16,
-                                                 .bytes_hash = 24,
-                                                 .bytes_data = 32,
-                                                 .text_length = 16,
-                                                 .text_hash = 24,
-                                                 .text_state = 32,
-                                                 .text_state_shift = 2,
-                                                 .text_ascii = 40,
-                                                 .text_compact = 56};
 
 /* --- the interpreter's own table -------------------------------------------------------------------------------------- */
 
@@ -230,6 +143,25 @@ static bool layout_published(struct python_layout *layout, uint32_t version, con
              offset_taken(&layout->bytecodes, table->code.co_tlbc, table->code.size)));
 }
 
+static bool has_objects_of(const struct python_layout *layout, const struct python_layout *other)
+{
+    return layout->file == other->file && layout->name == other->name &&
+           layout->qualified_name == other->qualified_name && layout->line_table == other->line_table &&
+           layout->first_line == other->first_line && layout->bytes_size == other->bytes_size &&
+           layout->bytes_hash == other->bytes_hash && layout->bytes_data == other->bytes_data &&
+           layout->text_length == other->text_length && layout->text_hash == other->text_hash &&
+           layout->text_state == other->text_state && layout->text_state_shift == other->text_state_shift &&
+           layout->text_ascii == other->text_ascii;
+}
+
+static enum python_objects objects_of(const struct python_layout *layout)
+{
+    return has_objects_of(layout, &layout_3_9)    ? OBJECTS_OF_3_9
+           : has_objects_of(layout, &layout_3_11) ? OBJECTS_OF_3_11
+           : has_objects_of(layout, &layout_3_12) ? OBJECTS_OF_3_12
+                                                  : OBJECTS_OF_THEIR_OWN;
+}
+
 bool layout_found(struct python_layout *layout, uint32_t version, const void *runtime)
 {
     static const struct python_layout *const known[] = {
@@ -243,5 +175,6 @@ bool layout_found(struct python_layout *layout, uint32_t version, const void *ru
     if (minor < 13)
         *layout = *known[minor];
     layout->version = version;
+    layout->objects = objects_of(layout);
     return true;
 }

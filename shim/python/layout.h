@@ -23,8 +23,12 @@ enum python_frames {
     FRAMES_WITH_C_STACK /* from 3.12 on */
 };
 
+/* Whose code objects, strings and bytes lie at the same offsets as in a version that is constant (layouts.h). */
+enum python_objects { OBJECTS_OF_THEIR_OWN, OBJECTS_OF_3_9, OBJECTS_OF_3_11, OBJECTS_OF_3_12 };
+
 struct python_layout {
     uint32_t version; /* PY_VERSION_HEX */
+    enum python_objects objects;
     enum python_frames frames;
     bool free_threaded;
     bool frame_by_cframe;     /* the thread state points to a cframe, and that to the frame */

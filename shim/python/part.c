@@ -2,22 +2,25 @@
 /*
  * The Python part of a stack: the chain as it is now, compared with those seen before; else copied frame by frame.
  *
- * One table for all threads, as in stack_memo.c: a set that is taken is passed by (a miss).
+ * One table for all threads. Reading takes no lock: a set has a sequence number, odd while it is written, and what was read
+ * counts if that has not changed. A locked instruction here would make the comparison wait for the walk.
  */
 #include <string.h>
 
 #include "../intern.h"
-#include "chain.h"
+#include "chain_walk.h"
 #include "code.h"
 #include "python.h"
 
 enum { PART_SETS = 256, PART_WAYS = 2, PART_FRAMES_MAX = 64, FRAMES_OF_A_DESTRUCTOR = 12 };
 
 /* A code object of a remembered chain, as it was recorded. */
-struct seen_code {
+struct chain_code {
     struct code_identity identity;
+    struct code_copies copies;
     uint32_t number;
-    bool has_all_hashes;
+    enum { COMPARE_NOTHING, COMPARE_AS_FILE, COMPARE_ALL } compare; /* nothing: a frame further in has the same code */
+    uint32_t unhashed; /* enum unhashed_part; what frames further in have, too, is left out */
 };
 
 struct part_memory {
@@ -30,83 +33,193 @@ struct part_memory {
 };
 
 static struct part_set {
-    _Atomic bool taken;
+    _Atomic uint32_t sequence;
     uint8_t oldest;
     struct part_memory memories[PART_WAYS];
-    struct chain_frame frames[PART_WAYS][PART_FRAMES_MAX];
-    struct seen_code codes[PART_WAYS][PART_FRAMES_MAX];
+    uintptr_t code[PART_WAYS][PART_FRAMES_MAX], place[PART_WAYS][PART_FRAMES_MAX];
+    struct chain_code codes[PART_WAYS][PART_FRAMES_MAX];
 } parts[PART_SETS] __attribute__((aligned(64)));
 
-static struct part_set *set_taken(uint64_t hash)
+static struct part_set *set_of(uint64_t hash)
 {
-    struct part_set *set = &parts[(hash ^ hash >> 32) % PART_SETS];
-    return atomic_exchange_explicit(&set->taken, true, memory_order_acquire) ? NULL : set;
+    return &parts[hash >> 32 & (PART_SETS - 1)];
 }
 
-static void set_given_back(struct part_set *set)
+static bool is_unchanged(const struct part_set *set, uint32_t sequence)
 {
-    atomic_store_explicit(&set->taken, false, memory_order_release);
+    atomic_thread_fence(memory_order_acquire);
+    return atomic_load_explicit(&set->sequence, memory_order_relaxed) == sequence;
+}
+
+/* False: another thread writes. */
+static bool writing_began(struct part_set *set)
+{
+    uint32_t sequence = atomic_load_explicit(&set->sequence, memory_order_relaxed);
+    if (sequence & 1 || !atomic_compare_exchange_strong(&set->sequence, &sequence, sequence + 1))
+        return false;
+    atomic_thread_fence(memory_order_release);
+    return true;
+}
+
+static void writing_ended(struct part_set *set)
+{
+    atomic_fetch_add_explicit(&set->sequence, 1, memory_order_release);
 }
 
 /* --- seen before ---------------------------------------------------------------------------------------------------------- */
 
-static inline bool is_identity_same(const struct code_identity *one, const struct code_identity *other)
+/* The copies are looked into only if all that was read of them belongs together. */
+static inline bool is_code_same(const struct python_layout *layout, uintptr_t address, const struct chain_code *code,
+                                const struct part_set *set, uint32_t sequence)
 {
-    uint64_t difference = (one->file ^ other->file) | (one->name ^ other->name) |
-                          (one->qualified_name ^ other->qualified_name) | (one->line_table ^ other->line_table) |
-                          (one->file_hash ^ other->file_hash) | (one->name_hash ^ other->name_hash) |
-                          (one->qualified_hash ^ other->qualified_hash) |
-                          (one->line_table_hash ^ other->line_table_hash) | (one->first_line ^ other->first_line) |
-                          (one->line_table_size ^ other->line_table_size);
-    return difference == 0;
+    struct code_identity identity = identity_read(layout, address);
+    if (!is_identity_same(&identity, &code->identity))
+        return false;
+    unsigned unhashed = code->unhashed;
+    struct code_copies copies = code->copies;
+    return !unhashed || (is_unchanged(set, sequence) && parts_are_confirmed(layout, &identity, unhashed, &copies));
 }
 
-static inline bool are_codes_same(const struct python_layout *layout, const struct python_chain *chain,
-                                  const struct seen_code *seen)
+struct comparison {
+    const struct python_layout *layout;
+    const struct part_set *set;
+    unsigned way, count, agreed; /* frames */
+    uint32_t sequence;
+    struct differences differences;
+};
+
+/* What has no influence on where the next frame is, is answered at the end, for all frames. */
+ALWAYS_INLINE bool frame_agrees(const struct python_layout *layout, struct comparison *comparison, unsigned index,
+                                uintptr_t code, uintptr_t place)
 {
-    uintptr_t file = 0;
-    for (uint32_t i = 0; i < chain->count; i++, seen++) {
-        uintptr_t code = chain->frames[i].code;
-        if (!code || (i > 0 && code == chain->frames[i - 1].code))
-            continue;
-        struct code_identity identity = identity_read(layout, code);
-        if (!is_identity_same(&identity, &seen->identity))
-            return false;
-        if (!seen->has_all_hashes && !identity_is_confirmed(layout, &identity, seen->number, identity.file == file))
-            return false;
-        file = identity.file;
-    }
+    const struct part_set *set = comparison->set;
+    const struct chain_code *seen = &set->codes[comparison->way][index];
+    if (index >= comparison->count || code != set->code[comparison->way][index])
+        return false;
+    comparison->differences.word |= place ^ set->place[comparison->way][index];
+    if (likely(code && seen->compare == COMPARE_AS_FILE))
+        file_identity_compared(layout, code, &seen->identity, &comparison->differences);
+    else if (code && seen->compare == COMPARE_ALL && !is_code_same(layout, code, seen, set, comparison->sequence))
+        return false;
+    comparison->agreed = index + 1;
     return true;
 }
 
-static bool is_same_chain(const struct part_memory *memory, const struct chain_frame *frames,
-                          const struct python_chain *chain)
+static inline bool frame_agrees_3_9(void *comparison, unsigned index, uintptr_t code, uintptr_t place)
 {
-    return memory->hash == chain->hash && memory->count == chain->count && memory->is_cut == chain->is_cut &&
-           memory->epoch == shim.epoch && memory->part.stack &&
-           memcmp(frames, chain->frames, chain->count * sizeof frames[0]) == 0;
+    return frame_agrees(&layout_3_9, comparison, index, code, place);
 }
 
-static struct python_part part_remembered(const struct interpreter *interpreter, const struct python_chain *chain)
+static inline bool frame_agrees_3_11(void *comparison, unsigned index, uintptr_t code, uintptr_t place)
 {
-    struct python_part part = {.stack = 0};
-    struct part_set *set = chain->count <= PART_FRAMES_MAX ? set_taken(chain->hash) : NULL;
-    if (!set)
+    return frame_agrees(&layout_3_11, comparison, index, code, place);
+}
+
+static inline bool frame_agrees_3_12(void *comparison, unsigned index, uintptr_t code, uintptr_t place)
+{
+    return frame_agrees(&layout_3_12, comparison, index, code, place);
+}
+
+static inline bool frame_agrees_any(void *comparison, unsigned index, uintptr_t code, uintptr_t place)
+{
+    return frame_agrees(((struct comparison *)comparison)->layout, comparison, index, code, place);
+}
+
+/* This loop decides what a remembered stack costs: with constants it takes two thirds of the time. */
+static inline uintptr_t frames_compared(const struct python_layout *layout, uintptr_t frame,
+                                        struct comparison *comparison)
+{
+    unsigned limit = shim.options.depth;
+    switch (layout->objects) {
+    case OBJECTS_OF_3_9:
+        return chain_visited(layout, frame, limit, frame_agrees_3_9, comparison);
+    case OBJECTS_OF_3_11:
+        return frames_with_entry_visited(&layout_3_11, frame, limit, frame_agrees_3_11, comparison);
+    case OBJECTS_OF_3_12:
+        return frames_with_c_stack_visited(layout, frame, limit, frame_agrees_3_12, comparison);
+    case OBJECTS_OF_THEIR_OWN:
+        break;
+    }
+    return frames_with_c_stack_visited(layout, frame, limit, frame_agrees_any, comparison);
+}
+
+/* The part, if the chain that begins at this frame is what is remembered there. */
+static struct python_part part_there(const struct part_set *set, unsigned way, const struct interpreter *interpreter,
+                                     uintptr_t frame)
+{
+    const struct python_part none = {.stack = 0};
+    uint32_t sequence = atomic_load_explicit(&set->sequence, memory_order_acquire);
+    const struct part_memory *memory = &set->memories[way];
+    if (sequence & 1 || memory->epoch != shim.epoch || memory->interpreter != interpreter)
+        return none;
+    struct python_part part = memory->part;
+    bool is_cut = memory->is_cut;
+    struct comparison comparison = {
+        .layout = &interpreter->layout, .set = set, .way = way, .count = memory->count, .sequence = sequence};
+    bool was_cut = frames_compared(&interpreter->layout, frame, &comparison) != 0;
+    bool is_same = comparison.agreed == comparison.count && was_cut == is_cut &&
+                   (comparison.differences.word | comparison.differences.pair[0] | comparison.differences.pair[1]) == 0;
+    return likely(is_same && is_unchanged(set, sequence)) ? part : none;
+}
+
+/* The frame at which a chain began, and its instruction, foretell which it is: then the walk is the comparison. */
+enum { GUESSES = 2048 };
+static _Atomic uint16_t guesses[GUESSES]; /* set * PART_WAYS + way */
+
+static _Atomic uint16_t *guess_at(const struct python_layout *layout, uintptr_t frame)
+{
+    uint64_t place = layout->place_is_index ? (uint64_t)number_at(frame, layout->place) : word_at(frame, layout->place);
+    return &guesses[(frame >> 4 ^ frame >> 15 ^ place >> 1) % GUESSES];
+}
+
+static struct python_part part_guessed(const struct interpreter *interpreter, uintptr_t frame)
+{
+    unsigned guess = atomic_load_explicit(guess_at(&interpreter->layout, frame), memory_order_relaxed);
+    return part_there(&parts[guess / PART_WAYS], guess % PART_WAYS, interpreter, frame);
+}
+
+static struct python_part part_found(const struct interpreter *interpreter, uintptr_t frame,
+                                     const struct python_chain *chain)
+{
+    struct part_set *set = set_of(chain->hash);
+    for (unsigned way = 0; way < PART_WAYS && chain->count <= PART_FRAMES_MAX; way++) {
+        if (set->memories[way].hash != chain->hash)
+            continue;
+        struct python_part part = part_there(set, way, interpreter, frame);
+        if (!part.stack)
+            continue;
+        atomic_store_explicit(guess_at(&interpreter->layout, frame), (uint16_t)((set - parts) * PART_WAYS + way),
+                              memory_order_relaxed);
         return part;
-    for (unsigned way = 0; way < PART_WAYS && !part.stack; way++)
-        if (set->memories[way].interpreter == interpreter &&
-            is_same_chain(&set->memories[way], set->frames[way], chain) &&
-            are_codes_same(&interpreter->layout, chain, set->codes[way]))
-            part = set->memories[way].part;
-    set_given_back(set);
-    return part;
+    }
+    return (struct python_part){.stack = 0};
+}
+
+/* What is compared for one frame needs not be for another. */
+static void comparison_planned(const struct python_layout *layout, const struct python_chain *chain,
+                               struct chain_code *codes, uint32_t frame)
+{
+    struct chain_code *code = &codes[frame];
+    code->compare = !code->number                                  ? COMPARE_NOTHING
+                    : is_loaded_from_file(layout, &code->identity) ? COMPARE_AS_FILE
+                                                                   : COMPARE_ALL;
+    if (code->compare != COMPARE_ALL)
+        return;
+    code->unhashed = unhashed_parts(&code->identity);
+    code->copies = code_copies(code->number);
+    for (uint32_t inner = 0; inner < frame; inner++) {
+        if (chain->code[inner] == chain->code[frame])
+            code->compare = COMPARE_NOTHING; /* again */
+        else if (codes[inner].compare == COMPARE_ALL && codes[inner].identity.file == code->identity.file)
+            code->unhashed &= ~(unsigned)FILE_UNHASHED;
+    }
 }
 
 static void part_memorized(const struct interpreter *interpreter, const struct python_chain *chain,
-                           const struct seen_code *codes, struct python_part part)
+                           struct chain_code *codes, struct python_part part)
 {
-    struct part_set *set = chain->count <= PART_FRAMES_MAX && part.stack ? set_taken(chain->hash) : NULL;
-    if (!set)
+    struct part_set *set = set_of(chain->hash);
+    if (chain->count > PART_FRAMES_MAX || !part.stack || !writing_began(set))
         return;
     unsigned way = set->oldest;
     set->oldest = (uint8_t)((way + 1) % PART_WAYS);
@@ -116,9 +229,12 @@ static void part_memorized(const struct interpreter *interpreter, const struct p
                                               .part = part,
                                               .count = chain->count,
                                               .is_cut = chain->is_cut};
-    memcpy(set->frames[way], chain->frames, chain->count * sizeof chain->frames[0]);
+    for (uint32_t i = 0; i < chain->count; i++)
+        comparison_planned(&interpreter->layout, chain, codes, i);
+    memcpy(set->code[way], chain->code, chain->count * sizeof chain->code[0]);
+    memcpy(set->place[way], chain->place, chain->count * sizeof chain->place[0]);
     memcpy(set->codes[way], codes, chain->count * sizeof codes[0]);
-    set_given_back(set);
+    writing_ended(set);
 }
 
 /* --- seen for the first time ---------------------------------------------------------------------------------------------- */
@@ -131,12 +247,12 @@ static bool is_named_del(uint32_t code)
     return string->length == sizeof name - 1 && memcmp(string->text, name, sizeof name - 1) == 0;
 }
 
-static uint32_t frame_recorded(const struct interpreter *interpreter, const struct chain_frame *frame, uint32_t code)
+static uint32_t frame_recorded(const struct interpreter *interpreter, uintptr_t code, uintptr_t place, uint32_t number)
 {
     struct trace_frame record = {
-        .type = FRAME_PYTHON, .module = code, .flags = frame->place & CHAIN_ENTRY ? FRAME_ENTRY : 0};
-    if (code)
-        record.offset = chain_offset(&interpreter->layout, frame);
+        .type = FRAME_PYTHON, .module = number, .flags = place & CHAIN_ENTRY ? FRAME_ENTRY : 0};
+    if (number)
+        record.offset = chain_offset(&interpreter->layout, code, place);
     return frame_interned(record);
 }
 
@@ -144,22 +260,21 @@ static uint32_t frame_recorded(const struct interpreter *interpreter, const stru
 __attribute__((noinline)) static struct python_part part_recorded(const struct interpreter *interpreter,
                                                                   const struct python_chain *chain)
 {
-    struct seen_code codes[PART_FRAMES_MAX], unkept;
+    struct chain_code codes[PART_FRAMES_MAX], unkept;
     struct python_part part = {.approximate = chain->is_cut};
     bool is_whole = true, has_frames = false;
     if (chain->is_cut)
         part.stack = node_interned(0, frame_interned((struct trace_frame){.type = FRAME_TRUNCATED}));
     for (uint32_t i = chain->count; i-- > 0;) {
-        const struct chain_frame *frame = &chain->frames[i];
-        struct seen_code *code = i < PART_FRAMES_MAX ? &codes[i] : &unkept;
-        code->number = frame->code ? code_recorded(interpreter, frame->code, &code->identity) : 0;
-        code->has_all_hashes = code->number && has_all_hashes(&code->identity);
-        is_whole &= !frame->code || code->number;
+        uintptr_t address = chain->code[i], place = chain->place[i];
+        struct chain_code *code = i < PART_FRAMES_MAX ? &codes[i] : &unkept;
+        code->number = address ? code_recorded(interpreter, address, &code->identity) : 0;
+        is_whole &= !address || code->number;
         has_frames |= code->number != 0;
-        if (!code->number && !(frame->place & CHAIN_ENTRY))
+        if (!code->number && !(place & CHAIN_ENTRY))
             continue;
         part.in_destructor |= i < FRAMES_OF_A_DESTRUCTOR && code->number && is_named_del(code->number);
-        part.stack = node_interned(part.stack, frame_recorded(interpreter, frame, code->number));
+        part.stack = node_interned(part.stack, frame_recorded(interpreter, address, place, code->number));
         if (!part.stack)
             return (struct python_part){.stack = 0};
     }
@@ -171,14 +286,21 @@ __attribute__((noinline)) static struct python_part part_recorded(const struct i
     return part;
 }
 
-static struct python_part part_beginning_at(const struct interpreter *interpreter, uintptr_t frame)
+__attribute__((noinline)) static struct python_part part_not_guessed(const struct interpreter *interpreter,
+                                                                     uintptr_t frame)
 {
     struct python_chain chain;
     chain_walked(&interpreter->layout, frame, shim.options.depth, &chain);
     if (chain.count == 0)
         return (struct python_part){.stack = 0};
-    struct python_part part = part_remembered(interpreter, &chain);
-    return likely(part.stack) ? part : part_recorded(interpreter, &chain);
+    struct python_part part = part_found(interpreter, frame, &chain);
+    return part.stack ? part : part_recorded(interpreter, &chain);
+}
+
+static struct python_part part_beginning_at(const struct interpreter *interpreter, uintptr_t frame)
+{
+    struct python_part part = part_guessed(interpreter, frame);
+    return likely(part.stack) ? part : part_not_guessed(interpreter, frame);
 }
 
 static uintptr_t frame_of_object(const struct interpreter *interpreter, uintptr_t object)
@@ -207,5 +329,6 @@ struct python_part python_part_here(const void *object)
 void parts_forked(void)
 {
     for (unsigned i = 0; i < PART_SETS; i++)
-        set_given_back(&parts[i]);
+        if (atomic_load(&parts[i].sequence) & 1)
+            writing_ended(&parts[i]);
 }
