@@ -389,12 +389,23 @@ static bool relations_stored(sqlite3 *db, const struct rule_set *set)
     return insert_finished(&included) && good;
 }
 
+/* site.place. */
+static const char places_found[] =
+    "CREATE TEMP TABLE spot AS"
+    "    SELECT site.id AS site, min(site.id) OVER ("
+    "        PARTITION BY process, kind, coalesce(fingerprint, site.id), where_file, where_line) AS place"
+    "    FROM site LEFT JOIN stack ON stack.id = site.stack;"
+    "CREATE INDEX temp.spot_by_site ON spot (site);"
+    "UPDATE site SET place = (SELECT spot.place FROM temp.spot WHERE spot.site = site.id);"
+    "DROP TABLE temp.spot;";
+
 /* What rules look up by. */
 static const char indexed[] =
     "CREATE INDEX IF NOT EXISTS handle_by_site ON handle (site);"
     "CREATE INDEX IF NOT EXISTS handle_by_parent ON handle (parent) WHERE parent IS NOT NULL;"
     "CREATE INDEX IF NOT EXISTS closed_handle_by_generation ON closed_handle (process, generation);"
-    "CREATE INDEX IF NOT EXISTS closed_handle_by_site ON closed_handle (site);";
+    "CREATE INDEX IF NOT EXISTS closed_handle_by_site ON closed_handle (site);"
+    "CREATE INDEX IF NOT EXISTS site_by_place ON site (place);";
 
 /* places[i]: which of the query's columns is columns[i], -1: none. */
 static bool columns_placed(sqlite3_stmt *statement, const struct rule *rule, int places[COLUMN_COUNT])
@@ -446,7 +457,8 @@ static bool rule_run(sqlite3 *db, const struct rule *rule, sqlite3_stmt *insert)
 
 bool rules_run(sqlite3 *db, const struct rule_set *set)
 {
-    bool good = rules_stored(db, set) && relations_stored(db, set) && executed(db, indexed) &&
+    bool good = rules_stored(db, set) && relations_stored(db, set) && executed(db, places_found) &&
+                executed(db, indexed) &&
                 executed(db, "DROP TABLE IF EXISTS temp.found; CREATE TEMP TABLE found (rule, " COLUMN_NAMES ")");
     sqlite3_stmt *insert =
         good ? prepared(db, "INSERT INTO temp.found VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)") : NULL;

@@ -90,7 +90,9 @@ CREATE TABLE site (id INTEGER PRIMARY KEY, process INTEGER NOT NULL, kind TEXT N
     ended_finalization INTEGER NOT NULL DEFAULT 0, ended_invalidated INTEGER NOT NULL DEFAULT 0,
     ended_detached INTEGER NOT NULL DEFAULT 0, ended_owner_gone INTEGER NOT NULL DEFAULT 0,
     ended_with_parent INTEGER NOT NULL DEFAULT 0, ended_replaced INTEGER NOT NULL DEFAULT 0,
-    held_p50_ns INTEGER, held_p99_ns INTEGER, held_max_ns INTEGER);
+    held_p50_ns INTEGER, held_p99_ns INTEGER, held_max_ns INTEGER,
+    place INTEGER);                       -- site.id of the first site of the same line: they differ in frames that are
+                                          -- not the user's; made before the rules are run
 CREATE TABLE hold_time (site INTEGER NOT NULL, bucket INTEGER NOT NULL, low_ns INTEGER NOT NULL, high_ns INTEGER NOT NULL,
     count INTEGER NOT NULL);
 

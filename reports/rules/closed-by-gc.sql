@@ -37,9 +37,8 @@ WITH collected AS (
     FROM closed_handle
     WHERE how = 'gc'
     GROUP BY site, owner_label),
--- One place may be several sites, with other frames of the interpreter or the library in between.
 spot AS (
-    SELECT site.id AS site, min(site.id) OVER same AS place, site.kind, ended_gc, where_language,
+    SELECT site.id AS site, place, site.kind, ended_gc, where_language,
            sum(ended_gc) OVER same AS together, max(peak) OVER same AS peak,
            (SELECT sum(handles) FROM collected WHERE collected.site = site.id) AS remembered,
            (SELECT max(longest) FROM collected WHERE collected.site = site.id) AS longest,
@@ -47,9 +46,9 @@ spot AS (
     FROM site JOIN kind ON kind.name = site.kind LEFT JOIN stack ON stack.id = site.stack
     WHERE site.kind <> 'sqlalchemy.engine' AND NOT cheap
       AND (ended_gc > 0 OR (site.open > 0 AND site.kind IN ('sqlalchemy.session', 'sqlalchemy.checkout')))
-    WINDOW same AS (PARTITION BY process, site.kind, coalesce(fingerprint, site.id))),
+    WINDOW same AS (PARTITION BY place)),
 kept AS (
-    SELECT handle.id, spot.place, spot.together, handle.handles, handle.process_ended,
+    SELECT handle.id, handle.site, spot.place, spot.together, handle.handles, handle.process_ended,
            process.seen_until_at - coalesce(handle.last_used_at, handle.opened_at) AS unused,
            -- its thread went on to another one from the same place
            handles > 1 OR coalesce(handle.last_used_at, handle.opened_at)
@@ -78,7 +77,7 @@ share (site, handle, label, count, what) AS (
     -- the ring of closed handles has forgotten these
     SELECT site, NULL, NULL, ended_gc - coalesce(remembered, 0), NULL FROM spot WHERE ended_gc > coalesce(remembered, 0)
     UNION ALL
-    SELECT place, waiting.id, NULL, handles,
+    SELECT site, waiting.id, NULL, handles,
            'never closed; it ' || CASE process_ended WHEN 'running' THEN 'is' ELSE 'was' END || ' still open '
                || CASE WHEN sum(handles) OVER same > 1 THEN 'up to ' ELSE '' END
                || duration(max(unused) OVER same) || ' after its last use'

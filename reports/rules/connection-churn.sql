@@ -31,57 +31,61 @@ pool_code AS (
     FROM symbol JOIN stack_frame ON stack_frame.frame = symbol.frame
     WHERE symbol.owner <> 'user' AND (symbol.file LIKE '%/sqlalchemy/%'
                                       OR (lower(symbol.file) LIKE '%pool%' AND lower(symbol.file) NOT LIKE '%threadpool%'))),
-engine AS (
-    SELECT handle.*, handle.handles > 1
-               OR (handle.last_used_at > handle.opened_at
-                   AND handle.last_used_at <= lead(handle.opened_at) OVER (PARTITION BY handle.site
-                                                                           ORDER BY handle.opened_at, handle.id)) AS passed_over
-    FROM handle
-    WHERE kind = 'sqlalchemy.engine' AND NOT ignored),
-kept AS (
-    SELECT engine.site, sum(engine.handles) AS engines,
-           -- used, and never again once there was a newer one
-           sum(CASE WHEN passed_over THEN engine.handles ELSE 0 END) AS passed_over,
-           (SELECT coalesce(sum(connection.handles), 0)
-            FROM handle AS here JOIN handle AS connection ON connection.parent = here.id
-            WHERE here.site = engine.site AND connection.kind LIKE '%.connection') AS connections
-    FROM engine
-    GROUP BY engine.site),
-owned AS (
-    SELECT site FROM closed_handle WHERE owner_label IS NOT NULL AND kind = 'sqlalchemy.engine' AND owner_label NOT LIKE '%::%'
+requested AS (
+    SELECT place FROM closed_handle JOIN site ON site.id = closed_handle.site
+    WHERE owner_label IS NOT NULL AND owner_label NOT LIKE '%::%'
+      AND (site.kind = 'sqlalchemy.engine' OR owner_label GLOB '[A-Z]* [/(]*')
     UNION
-    SELECT handle.site FROM handle JOIN owner ON owner.id = handle.owner
+    SELECT place FROM handle JOIN owner ON owner.id = handle.owner JOIN site ON site.id = handle.site
     WHERE handle.kind = 'sqlalchemy.engine' AND owner.kind IN ('request', 'task')),
-served AS (
-    SELECT site FROM closed_handle
-    WHERE owner_label GLOB '[A-Z]* [/(]*' AND owner_label NOT LIKE '%::%' AND kind IN ('libpq.connection', 'mysql.connection'))
-SELECT site.id AS site,
+made AS (
+    SELECT place, kind, min(id) AS site, sum(opened) AS opened, sum(ended_explicit) AS ended_explicit,
+           sum(ended_explicit + ended_gc + ended_owner_gone) AS thrown_away, max(last_at) - min(first_at) AS time,
+           max(held_p50_ns) AS held_p50_ns,
+           place IN (SELECT place FROM requested) AS for_requests,
+           max(coalesce(stack IN (SELECT stack FROM test_code), 0)) AS by_tests,
+           max(coalesce(stack IN (SELECT stack FROM pool_code), 0)) AS by_a_pool
+    FROM site
+    WHERE kind IN ('sqlalchemy.engine', 'libpq.connection', 'mysql.connection')
+    GROUP BY place),
+engine AS (
+    SELECT handle.id, site.place, handle.handles,
+           -- used, and never again once there was a newer one
+           handle.handles > 1
+               OR (handle.last_used_at > handle.opened_at
+                   AND handle.last_used_at <= lead(handle.opened_at) OVER (PARTITION BY site.place
+                                                                           ORDER BY handle.opened_at, handle.id)) AS passed_over
+    FROM handle JOIN site ON site.id = handle.site
+    WHERE handle.kind = 'sqlalchemy.engine' AND NOT handle.ignored),
+kept AS (
+    SELECT place, sum(handles) AS engines, sum(CASE WHEN passed_over THEN handles ELSE 0 END) AS passed_over,
+           sum((SELECT coalesce(sum(connection.handles), 0) FROM handle AS connection
+                WHERE connection.parent = engine.id AND connection.kind LIKE '%.connection')) AS connections
+    FROM engine
+    GROUP BY place)
+SELECT made.site,
        opened AS count,
        CASE WHEN kept.engines >= 5 AND kept.connections >= kept.engines THEN 'error' END AS severity,
-       'an engine, that is a pool of its own, ' || counted(opened) || ' times in '
-           || duration(site.last_at - site.first_at)
+       'an engine, that is a pool of its own, ' || counted(opened) || ' times in ' || duration(time)
            || CASE WHEN kept.engines > 1
                    THEN '; ' || counted(kept.engines) || ' of them are still there'
                         || CASE WHEN kept.connections > 0
                                 THEN ', with ' || counted(kept.connections) || ' connections that nobody uses' ELSE '' END
                    ELSE '' END AS evidence
-FROM site LEFT JOIN kept ON kept.site = site.id
+FROM made LEFT JOIN kept ON kept.place = made.place
 WHERE kind = 'sqlalchemy.engine'
-  AND (opened >= 20
-       OR (opened >= 5 AND site.id IN owned)
-       -- made and thrown away; several that are kept may be for several databases
-       OR ended_explicit + ended_gc + ended_owner_gone + coalesce(kept.passed_over, 0) >= 10)
-  AND (site.stack IS NULL OR site.stack NOT IN (SELECT stack FROM test_code))
+  AND NOT by_tests
+  -- several that are kept may be for several databases
+  AND (opened >= 20 OR (opened >= 5 AND for_requests) OR thrown_away + coalesce(kept.passed_over, 0) >= 10)
 UNION ALL
-SELECT site.id, opened, NULL,
-       'a connection to the server ' || counted(opened) || ' times in ' || duration(site.last_at - site.first_at)
-           || ', each for ' || duration(held_p50_ns) || ' or so; a pool would keep a few'
-FROM site
-WHERE kind IN ('libpq.connection', 'mysql.connection')
-  AND opened >= CASE WHEN site.id IN served THEN 10 ELSE 20 END
+SELECT made.site, opened, NULL,
+       'a connection to the server ' || counted(opened) || ' times in ' || duration(time) || ', each for '
+           || duration(held_p50_ns) || ' or so; a pool would keep a few'
+FROM made
+WHERE kind <> 'sqlalchemy.engine'
+  AND NOT by_tests AND NOT by_a_pool
+  AND opened >= CASE WHEN for_requests THEN 10 ELSE 20 END
   AND ended_explicit >= 0.9 * opened
   AND coalesce(held_p50_ns, 0) <= 1000000000
   -- a poller that connects now and then does no harm
-  AND site.last_at - site.first_at <= opened * 1000000000
-  AND (site.stack IS NULL
-       OR (site.stack NOT IN (SELECT stack FROM pool_code) AND site.stack NOT IN (SELECT stack FROM test_code)));
+  AND time <= opened * 1000000000;

@@ -21,12 +21,11 @@
 --   needed again looks like this if each member was used only once; pools that are known by their name are left out, and so
 --   are test runners.
 WITH suspect AS (
-    SELECT site.id AS site, site.stack, site.first_at, site.last_at, site.opened
+    SELECT place, min(first_at) AS first_at, max(last_at) AS last_at
     FROM site JOIN kind ON kind.name = site.kind
-    WHERE site.open >= 10
-      AND site.closed = 0
-      AND NOT cheap
-      AND site.last_at - site.first_at >= 10000000000),
+    WHERE NOT cheap
+    GROUP BY place
+    HAVING sum(site.open) >= 10 AND sum(site.closed) = 0 AND max(last_at) - min(first_at) >= 10000000000),
 named AS (
     SELECT DISTINCT stack_frame.stack
     FROM symbol JOIN stack_frame ON stack_frame.frame = symbol.frame
@@ -34,21 +33,22 @@ named AS (
            OR symbol.file LIKE '%/\_pytest/%' ESCAPE '\' OR symbol.file LIKE '%/unittest/%')
       AND lower(symbol.file) NOT LIKE '%threadpool%' AND symbol.file NOT LIKE '%/concurrent/futures/%'),
 member AS (
-    SELECT handle.*, suspect.opened, suspect.first_at, suspect.last_at,
+    SELECT handle.id, suspect.place, suspect.first_at, suspect.last_at,
            coalesce(handle.last_used_at, handle.opened_at)
-               > lead(handle.opened_at) OVER (PARTITION BY handle.site ORDER BY handle.opened_at, handle.id) AS used_again,
-           max(thread) OVER (PARTITION BY handle.site) <> min(thread) OVER (PARTITION BY handle.site) AS several_threads,
-           sum(handles) OVER (PARTITION BY handle.site) AS together
-    FROM suspect JOIN open_handle AS handle ON handle.site = suspect.site
+               > lead(handle.opened_at) OVER (PARTITION BY suspect.place ORDER BY handle.opened_at, handle.id) AS used_again,
+           max(thread) OVER same <> min(thread) OVER same AS several_threads,
+           sum(handles) OVER same AS together
+    FROM suspect JOIN site ON site.place = suspect.place JOIN open_handle AS handle ON handle.site = site.id
     WHERE NOT handle.pooled
       AND handle.kind NOT IN ('sqlalchemy.engine', 'sqlalchemy.session', 'sqlalchemy.checkout')
       AND handle.standing IN ('referenced', 'unknown', 'open-now')
       AND NOT handle.gave_up_closing
-      AND (suspect.stack IS NULL OR suspect.stack NOT IN (SELECT stack FROM named)))
+      AND (site.stack IS NULL OR site.stack NOT IN (SELECT stack FROM named))
+    WINDOW same AS (PARTITION BY suspect.place))
 SELECT member.id AS handle,
        'one after the other in ' || duration(last_at - first_at)
            || ', none used again once there was a newer one' AS evidence
 FROM member
 WHERE NOT several_threads
   AND together >= 10
-  AND site NOT IN (SELECT site FROM member WHERE used_again);
+  AND place NOT IN (SELECT place FROM member WHERE used_again);

@@ -23,9 +23,10 @@
 --   it was held is a note: idleness of less than five seconds is not seen, however, once it is over.
 WITH allowed AS (SELECT value * 1000000000 AS ns FROM setting WHERE name = 'held_seconds'),
 long_ago AS (
-    SELECT handle.id, handle.site, handle.process, process.ended, process.seen_until_at - handle.opened_at AS age,
+    SELECT handle.id, site.place, handle.process, process.ended, process.seen_until_at - handle.opened_at AS age,
            process.seen_until_at - coalesce(handle.last_used_at, handle.opened_at) AS unused
-    FROM handle JOIN process ON process.id = handle.process JOIN allowed LEFT JOIN owner ON owner.id = handle.owner
+    FROM handle JOIN site ON site.id = handle.site JOIN process ON process.id = handle.process JOIN allowed
+         LEFT JOIN owner ON owner.id = handle.owner
     WHERE process.seen_until_at - handle.opened_at >= allowed.ns
       AND NOT handle.ignored
       AND (handle.kind = 'sqlalchemy.checkout'
@@ -44,8 +45,8 @@ longest_by_request AS (
 SELECT id AS handle, NULL AS site, NULL AS label, NULL AS count,
        CASE WHEN unused < min(5000000000, (SELECT ns FROM allowed)) THEN 'note' END AS severity,
        CASE ended WHEN 'running' THEN 'held for ' ELSE 'not given back to the end, for ' END
-           || duration(max(age) OVER (PARTITION BY site, ended)) || CASE ended WHEN 'running' THEN ' by now' ELSE '' END
-           || ', not used for the last ' || duration(max(unused) OVER (PARTITION BY site, ended))
+           || duration(max(age) OVER (PARTITION BY place, ended)) || CASE ended WHEN 'running' THEN ' by now' ELSE '' END
+           || ', not used for the last ' || duration(max(unused) OVER (PARTITION BY place, ended))
            AS evidence
 FROM long_ago
 UNION ALL

@@ -30,9 +30,9 @@ WITH through_sqlalchemy AS (
     FROM fact JOIN stack_frame ON stack_frame.stack = fact.stack JOIN symbol ON symbol.frame = stack_frame.frame
     WHERE fact.type = 'idle-in-transaction' AND symbol.file LIKE '%/sqlalchemy/%'),
 idle AS (
-    SELECT handle.id, handle.stack, handle.transaction_stack, handle.site, handle.process_ended,
+    SELECT handle.id, handle.stack, handle.transaction_stack, site.place, handle.process_ended,
            process.seen_until_at - coalesce(handle.last_used_at, handle.transaction_began_at, handle.opened_at) AS since
-    FROM open_handle AS handle JOIN process ON process.id = handle.process
+    FROM open_handle AS handle JOIN process ON process.id = handle.process JOIN site ON site.id = handle.site
     WHERE handle.in_transaction AND NOT handle.pooled
       AND process.seen_until_at - coalesce(handle.last_used_at, handle.transaction_began_at, handle.opened_at) >= 5000000000)
 SELECT fact.id AS fact, NULL AS handle,
@@ -49,7 +49,7 @@ WINDOW same AS (PARTITION BY fact.site, fact.begin_stack)
 UNION ALL
 SELECT NULL, idle.id, transaction_stack, NULL,
        CASE process_ended WHEN 'running' THEN 'nothing has been done in it for ' ELSE 'nothing was done in it any more for ' END
-           || duration(max(since) OVER (PARTITION BY site, transaction_stack))
+           || duration(max(since) OVER (PARTITION BY place, transaction_stack))
            || CASE process_ended WHEN 'running' THEN '' ELSE ', to the end' END
            || coalesce('; begun at ' || place(begun.where_file, begun.where_line, begun.where_function), '')
            || coalesce('; last statement: ' || (SELECT value FROM detail

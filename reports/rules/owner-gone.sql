@@ -27,7 +27,7 @@
 --   task. A connection that is opened on first use, inside of a request, and kept in a global is not reported when it is the
 --   only one from its place, when it was used again later, or when a pool opened it.
 WITH ended AS (
-    SELECT handle.id, handle.site, handle.kind, handle.handles, handle.thread, handle.in_transaction, handle.stack,
+    SELECT handle.id, handle.site, site.place, site.kind, handle.handles, handle.thread, handle.in_transaction, handle.stack,
            handle.process_ended, handle.tx_failed,
            handle.kind LIKE 'sqlalchemy.%' AS of_a_pool,
            owner.kind AS owner_kind,
@@ -41,6 +41,7 @@ WITH ended AS (
                 ELSE ' ended' END AS how,
            process.seen_until_at - handle.owner_ended_at AS since
     FROM open_handle AS handle
+         JOIN site ON site.id = handle.site
          JOIN owner ON owner.id = handle.owner
          JOIN process ON process.id = handle.process
     WHERE handle.owner_ended_at IS NOT NULL
@@ -63,22 +64,26 @@ abandoned AS (
        OR in_transaction
        -- alone, it might be a singleton that was made on first use; several are none
        OR (CASE owner_kind
-           WHEN 'thread' THEN (SELECT count(DISTINCT thread) FROM ended AS other WHERE other.site = ended.site) > 1
-           ELSE (SELECT opened FROM site WHERE site.id = ended.site) > 1 END
+           WHEN 'thread' THEN (SELECT count(DISTINCT thread) FROM ended AS other WHERE other.place = ended.place) > 1
+           ELSE (SELECT sum(opened) FROM site WHERE site.place = ended.place) > 1 END
            AND (stack IS NULL OR stack NOT IN (SELECT stack FROM pool_code)))),
 collected AS (
-    SELECT site, owner_label, how, count(*) AS handles, max(closed_at - coalesce(last_used_at, opened_at)) AS longest,
-           count(*) > 1 AND (owner_label IS NOT NULL OR count(DISTINCT thread) > 1) AS are_several
-    FROM closed_handle
+    SELECT site, place, owner_label, how, count(*) AS handles, count(DISTINCT thread) AS threads, min(thread) AS thread,
+           max(closed_at - coalesce(last_used_at, opened_at)) AS longest
+    FROM closed_handle JOIN site ON site.id = closed_handle.site
     WHERE how = 'owner-gone' OR (how = 'finalization' AND owner_left)
     GROUP BY site, owner_label, how),
+several AS (
+    SELECT place FROM collected WHERE how = 'finalization'
+    GROUP BY place
+    HAVING sum(handles) > 1 AND (max(owner_label) IS NOT NULL OR max(threads) > 1 OR min(thread) < max(thread))),
 share (site, label, how, count, longest) AS (
     SELECT collected.site, owner_label, how, handles, longest
     FROM collected JOIN site ON site.id = collected.site
     -- what was kept to the end may be a singleton or a pool
     WHERE how = 'owner-gone'
        OR site.kind = 'sqlalchemy.session'
-       OR (are_several AND site.kind NOT LIKE 'sqlalchemy.%'
+       OR (collected.place IN (SELECT place FROM several) AND site.kind NOT LIKE 'sqlalchemy.%'
            AND (site.stack IS NULL OR site.stack NOT IN (SELECT stack FROM pool_code)))
     UNION ALL
     -- the ring of closed handles has forgotten these
@@ -102,7 +107,7 @@ SELECT id AS handle, NULL AS site, NULL AS label, NULL AS count,
                         || CASE process_ended WHEN 'running' THEN ' ago)' WHEN 'exit' THEN ' before the process ended)'
                                               ELSE ' before the process''s last event)' END END AS evidence
 FROM abandoned
-WINDOW same AS (PARTITION BY site, who, how, process_ended, in_transaction)
+WINDOW same AS (PARTITION BY place, who, how, process_ended, in_transaction)
 UNION ALL
 SELECT NULL, share.site, label, count, CASE kind WHEN 'sqlalchemy.session' THEN 'Session never closed'
                                                  WHEN 'sqlalchemy.checkout' THEN 'Connection never given back to its pool' END,
