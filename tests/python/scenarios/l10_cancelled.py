@@ -6,19 +6,23 @@ import os
 from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
-from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import PlainTextResponse
 
 engine = create_async_engine(os.environ["DATABASE_URL"], pool_size=50)
 app = FastAPI()
 
 
-class Hurried(BaseHTTPMiddleware):
-    async def dispatch(self, request, call_next):
+class Hurried:
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
         try:
-            return await asyncio.wait_for(call_next(request), 0.3)
+            return await asyncio.wait_for(self.app(scope, receive, send), 0.3)
         except asyncio.TimeoutError:
-            return PlainTextResponse("too slow", 504)
+            return await PlainTextResponse("too slow", 504)(scope, receive, send)
 
 
 app.add_middleware(Hurried)
