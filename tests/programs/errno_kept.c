@@ -203,6 +203,12 @@ static void own_interface_called(void)
     NOTHING(unclosed_owned_by, kind, &handle, owner);
     NOTHING(unclosed_owner_end, owner, "returned");
     NOTHING(unclosed_incident, "pool-exhausted", kind, "somewhere", "text", 1);
+    NOTHING(unclosed_frame_enter, NULL);
+    NOTHING(unclosed_transaction, kind, &handle, UNCLOSED_TRANSACTION);
+    NOTHING(unclosed_noticed, "nested-checkout", kind, &handle, "text");
+    NOTHING(unclosed_owner_label, owner, "label");
+    NOTHING(unclosed_adapter, "errno", "1", NULL);
+    NOTHING(unclosed_destructor, (const void *)(uintptr_t)own_interface_called);
 }
 
 int main(void)
