@@ -52,7 +52,7 @@ class Scope:
         self.kind = kind
         self.label = label
         self.parent = parent
-        self.task = task if task is None or type(task) is TaskReference else TaskReference(task)
+        self.task = task  # a reference
         self.tasks = None  # other tasks that run this request: references
         self.begun = []  # its number, once it has one
         self.reason = None  # why it ended, once it has
@@ -127,9 +127,11 @@ def owner():
 
 
 def place():
-    scope = current()
-    if scope is not None:
-        return scope
+    return current() or thread_place()
+
+
+def thread_place():
+    """The place() of who has no Scope. Not the thread's identifier, which the next thread gets again."""
     greenlet = _running_greenlet()
     if greenlet is not None and greenlet.parent is not None:
         return _place_of(greenlet)
@@ -193,7 +195,8 @@ def running_task():
 
 def request_begun(label):
     """A request that runs in this task or thread from now on; in its context, until request_ended."""
-    scope = Scope(_native.REQUEST, label, running_task())
+    task = running_task()
+    scope = Scope(_native.REQUEST, label, None if task is None else ref(task))
     scope.token = _scope.set(scope)
     return scope
 
@@ -263,7 +266,9 @@ def _task_begun(task, request):
     if request is not None and code is not None and code.co_filename in _own_files:
         request.joined(task)
         return request
-    scope = Scope(_native.TASK, getattr(coroutine, "__qualname__", None) or task.get_name(), task, request)
+    scope = Scope(
+        _native.TASK, getattr(coroutine, "__qualname__", None) or task.get_name(), TaskReference(task), request
+    )
     _tasks[id(task)] = scope
     try:
         task.add_done_callback(_task_done)

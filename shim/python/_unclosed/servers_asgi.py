@@ -28,20 +28,32 @@ def verb_of(scope):
 
 def begun(scope):
     """The request of an ASGI call that begins; None if it has begun already, or this is another kind of call."""
-    if scope["type"] not in ("http", "websocket") or context.request() is not None:
+    if scope["type"] not in ("http", "websocket"):
+        return None
+    request = context.request()
+    if request is not None:
+        context.request_joined(request)
         return None
     return context.request_begun(f"{verb_of(scope)} (no route)")
 
 
 def ended(request, error, receive):
     reason = context.reason_of(error)
-    if reason == "returned":
-        # uvicorn: its object for a request knows that the client has gone before it had the whole response.
-        cycle = getattr(receive, "__self__", None)
-        if type(cycle).__module__.partition(".")[0] == "uvicorn":
-            if getattr(cycle, "disconnected", False) and not getattr(cycle, "response_complete", True):
-                reason = "client disconnected"
+    if reason == "returned" and client_has_left(getattr(receive, "__self__", None)):
+        reason = "client disconnected"
     context.request_ended(request, reason)
+
+
+def client_has_left(cycle):
+    """uvicorn's object for a request knows that the client has gone, and how much of the response it has not got."""
+    if type(cycle).__module__.partition(".")[0] != "uvicorn":
+        return False
+    if not getattr(cycle, "disconnected", False) or getattr(cycle, "response_complete", True):
+        return False
+    if not getattr(cycle, "response_started", False) or getattr(cycle, "chunked_encoding", False):
+        return True
+    h11 = getattr(getattr(cycle, "conn", None), "_writer", None)
+    return getattr(cycle, "expected_content_length", getattr(h11, "_length", None)) != 0
 
 
 def with_requests(application):

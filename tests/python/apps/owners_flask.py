@@ -2,7 +2,7 @@
 """A Flask application."""
 import sqlite3  # noqa: F401
 
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, Response
 from owners_probe import keep, keep_native
 
 app = Flask(__name__)
@@ -31,7 +31,7 @@ def stream(item_id):
     def parts():
         keep("stream")
         yield "ok"
-    return parts()
+    return Response(parts())
 
 
 @app.before_request

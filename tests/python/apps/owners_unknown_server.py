@@ -23,10 +23,10 @@ def wsgi(app, path):
 
 
 async def asgi(app, path):
-    messages = []
+    messages, requests = [], [{"type": "http.request"}]
 
     async def receive():
-        return {"type": "http.request"}
+        return requests.pop() if requests else await asyncio.Event().wait()
 
     async def send(message):
         messages.append(message)
