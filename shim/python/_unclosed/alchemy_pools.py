@@ -174,6 +174,8 @@ def checkin_watched(real):
 
     def _checkin(self, transaction_was_reset=False):
         try:
+            if graveyard:
+                watch.told_who_died()
             known = checkouts.get(id(self))
             if known is not None:
                 how = INVALIDATED if self.dbapi_connection is None else EXPLICIT

@@ -163,22 +163,23 @@ def ended(session, how):
         troubled(ADAPTER, error)
 
 
-# --- closed while an exception unwinds --------------------------------------------------------------------------------
+# --- closed by asyncio ------------------------------------------------------------------------------------------------
+
+# The close runs in a task of its own, where neither the exception that unwinds is seen nor the user's frames: what there is
+# to say of it is said before.
 
 
-def unwinding(session):
+def is_closing(session, is_unwinding):
     known = sessions.get(id(session))
-    if known is not None and known() is session:
+    if known is not None and known() is session and not known.unwinding:
+        alchemy_trouble.session_cut(known, is_unwinding)
         known.unwinding = True
 
 
 def session_aexit_watched(real):
-    """The close runs in a task of its own, where the exception is not seen."""
-
     async def __aexit__(self, type_, value, traceback):
         try:
-            if type_ is not None:
-                unwinding(self.sync_session)
+            is_closing(self.sync_session, type_ is not None)
         except Exception as error:
             troubled(ADAPTER, error)
         try:
@@ -193,8 +194,7 @@ def session_aexit_watched(real):
 def session_aclose_watched(real):
     async def close(self):
         try:
-            if sys.exc_info()[1] is not None:
-                unwinding(self.sync_session)
+            is_closing(self.sync_session, sys.exc_info()[1] is not None)
         except Exception as error:
             troubled(ADAPTER, error)
         try:
@@ -209,10 +209,11 @@ def session_aclose_watched(real):
 def connection_aexit_watched(real):
     async def __aexit__(self, type_, value, traceback):
         try:
-            if type_ is not None and self.sync_connection is not None:
-                known = checkouts.get(id(self.sync_connection._dbapi_connection))
-                if known is not None:
-                    known.unwinding = True
+            connection = self.sync_connection
+            known = checkouts.get(id(connection._dbapi_connection)) if connection is not None else None
+            if known is not None:
+                alchemy_trouble.closed_in_transaction(known, type_ is not None)
+                known.unwinding = True
         except Exception as error:
             troubled(ADAPTER, error)
         try:

@@ -215,9 +215,12 @@ def assertion_watched(real):
 
 def closed_in_transaction(checkout, is_unwinding):
     """Its writes are lost, and no error says so. While an exception unwinds that is meant."""
-    session = checkout.session
-    if session is not None:
-        if session.state & WROTE and not (is_unwinding or session.unwinding or session.failed):
-            _native.noticed("closed-in-transaction", SESSION, session.address, None, context.frame())
+    if checkout.session is not None:
+        session_cut(checkout.session, is_unwinding)
     elif checkout.state & WROTE and not (is_unwinding or checkout.unwinding or checkout.state & FAILED):
         _native.noticed("closed-in-transaction", CHECKOUT, checkout.address, None, context.frame())
+
+
+def session_cut(session, is_unwinding):
+    if session.state & WROTE and not (is_unwinding or session.unwinding or session.failed):
+        _native.noticed("closed-in-transaction", SESSION, session.address, None, context.frame())

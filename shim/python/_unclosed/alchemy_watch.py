@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is known of SQLAlchemy's objects, and how each of them began and ended.
 
+A watch is registered when it is whole: a signal handler may raise between any two lines.
+
 Nothing here keeps an object of the program alive: it is known by its address and by a weak reference. The callback of
 such a reference is a method of a deque, so that no code of ours runs where an object dies; who died is told at our next
 call, before anything is opened at an address that may be in use again. Only checkouts have a callback of ours, for a pool
@@ -84,21 +86,23 @@ class PoolWatch(ref):
 
 def engine_watched(engine):
     told_who_died()
-    watch = engines[id(engine)] = EngineWatch(engine, buried)
+    watch = EngineWatch(engine, buried)
     watch.address = id(engine)
     watch.is_open = False
+    engines[id(engine)] = watch
     pool_watched(engine.pool, watch)
     return watch
 
 
 def pool_watched(pool, engine):
-    watch = pools[id(pool)] = PoolWatch(pool, buried)
+    watch = PoolWatch(pool, buried)
     watch.address = id(pool)
     watch.engine = engine
     watch.out = {}
     watch.peak = 0
     watch.places = {} if is_bounded(pool) else None
     watch.has_greenlets = "gevent" in sys.modules or "eventlet" in sys.modules
+    pools[id(pool)] = watch
     return watch
 
 
@@ -180,7 +184,7 @@ def checkout_collected(watch):
             checkout_ended(watch, end_of(_native.GC))
             return
         session.is_lost = True
-        checkout_ended(watch, end_of(_native.WITH_PARENT))
+        checkout_ended(watch, _native.WITH_PARENT)
         if not session.held:
             session.died()
     except Exception as error:
@@ -190,7 +194,7 @@ def checkout_collected(watch):
 
 
 def record_watched(record, pool):
-    watch = records[id(record)] = RecordWatch(record, buried)
+    watch = RecordWatch(record, buried)
     watch.address = id(record)
     watch.checkout = 0
     watch.pool = pool
@@ -198,6 +202,7 @@ def record_watched(record, pool):
     connection = record.dbapi_connection
     native = drivers.native_handle(connection)
     watch.native = (_native.kind(native[0]), native[1]) if native and native[1] else None
+    records[id(record)] = watch
     return watch
 
 
@@ -239,7 +244,8 @@ def checkout_ended(watch, how, frame=None):
 
 class SessionWatch(ref):
     """`held`: its checkouts. `is_lost`: it died holding one. `state`: of its transaction. `failed`: nothing goes on before
-    a rollback. `unwinding`: it is being closed because of an exception."""
+    a rollback. `unwinding`: it is being closed, and what there was to say of its
+    writes has been said, or an exception unwinds."""
 
     __slots__ = ("address", "engine", "failed", "held", "is_lost", "is_open", "owner", "state", "unwinding")
 
@@ -251,7 +257,7 @@ class SessionWatch(ref):
         for checkout in self.held:
             self.is_lost = True
             if checkout() is None:
-                checkout_ended(checkout, end_of(_native.WITH_PARENT))
+                checkout_ended(checkout, _native.WITH_PARENT)
             else:  # its connection is still in somebody's hands
                 checkout.session = None
                 engine = checkout.pool.engine
@@ -264,22 +270,19 @@ def session_opened(session, frame):
     address = id(session)
     watch = sessions.get(address)
     if watch is None or watch() is not session:
-        watch = sessions[address] = SessionWatch(session, buried)
+        watch = SessionWatch(session, buried)
         watch.address = address
     watch.engine = None
-    watch.failed = False
+    watch.failed = watch.is_lost = watch.unwinding = False
     watch.held = ()
-    watch.is_lost = False
+    watch.owner = watch.state = 0
     watch.is_open = True
-    watch.state = 0
-    watch.unwinding = False
+    sessions[address] = watch
     opened(SESSION, address, frame)
     scope = context.current()
     if scope is not None:
         watch.owner = scope.owner()
         owned_by(SESSION, address, watch.owner)
-    else:
-        watch.owner = 0
     return watch
 
 
