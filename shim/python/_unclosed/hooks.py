@@ -84,15 +84,12 @@ def modules_are_whole():
 
 
 class _Modules:
-    """Dies when sys.meta_path, which alone leads to it, is given up: the first thing that happens to the modules."""
+    """Dies when what alone leads to it is given up: the attributes of `sys` that the interpreter clears first."""
 
     __slots__ = ()
 
-    def __init__(self):
-        _native.adapter("python.modules", "%d.%d.%d" % sys.version_info[:3], None)
-
     def __del__(self):
-        if not sys.is_finalizing():  # the program has cleared sys.meta_path
+        if not sys.is_finalizing() or not _whole[0]:  # the program has cleared sys.meta_path, or it is done
             return
         for function in _last_calls:
             try:
@@ -101,6 +98,14 @@ class _Modules:
                 troubled("python", error)
         _whole[0] = False
         _native.adapter("python.modules", None, None)
+
+
+def _modules_watched():
+    _native.adapter("python.modules", "%d.%d.%d" % sys.version_info[:3], None)
+    # In 3.10 and 3.11 a copy of sys.__dict__ keeps the list sys.meta_path itself; what site adds later is not in it.
+    hook = getattr(sys, "__interactivehook__", None)
+    if type(hook) is type(_modules_watched):
+        hook.__dict__["_unclosed"] = _Modules()
 
 
 # --- after imports ----------------------------------------------------------------------------------------------------
@@ -206,3 +211,4 @@ class Finder:
 for _function in (Finder.find_spec, _Execution.__call__):
     _function.__code__ = _function.__code__.replace(co_filename=spec_from_file_location.__code__.co_filename)
 sys.meta_path.insert(0, Finder())
+_modules_watched()
