@@ -73,7 +73,7 @@ def test_busy_is_recorded_with_its_stack(case):
     report = case("busy")
     rows = report.rows("SELECT type, code, where_function FROM fact JOIN stack ON stack.id = fact.stack")
     assert rows == [("busy", 5, "wait_in_vain")]
-    assert report.counts == {}
+    assert report.counts == {("blocking-transaction", CONNECTION): 1}
 
 
 def test_a_module_with_the_library_built_in_is_seen(run_unclosed):
