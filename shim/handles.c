@@ -138,7 +138,7 @@ static inline void handle_filled(struct trace_handle *handle, enum kind kind, ui
     handle->children = 0;
     handle->next_sibling = handle->previous_sibling = 0;
     handle->failed_code = (uint32_t)opening->code;
-    handle->reserved = 0;
+    handle->zombie = 0;
 }
 
 uint32_t handle_opened(enum kind kind, uintptr_t address, uint32_t stack, const struct opening *opening)
@@ -248,17 +248,18 @@ static void taken_and_finished(uint32_t slot, uint64_t generation, enum trace_en
         handle_finished(slot, how);
 }
 
-void handle_made_zombie(uint32_t slot, const char *function)
+void handle_made_zombie(uint32_t slot, const char *function, enum trace_ended how)
 {
     uint64_t generation = handle_at(slot)->generation;
     struct trace_fact fact = fact_about(FACT_ZOMBIE, handle_at(slot));
     fact.stack = handle_at(slot)->close_stack;
     fact.function = string_interned(function);
     fact_noted(&fact);
-    closed_remembered(handle_at(slot), ENDED_EXPLICIT, time_now());
+    handle_at(slot)->zombie = (uint32_t)how;
+    closed_remembered(handle_at(slot), how, time_now());
     returned_to_index(slot, HANDLE_ZOMBIE, 0);
     if (children_alive(slot) == 0) /* the last one was closed in between */
-        taken_and_finished(slot, generation, ENDED_EXPLICIT);
+        taken_and_finished(slot, generation, how);
 }
 
 static void earlier_trouble_resolved(const struct trace_handle *handle)
@@ -292,7 +293,8 @@ void handle_finished(uint32_t slot, enum trace_ended how)
     uint64_t parent_generation = handle->parent_generation;
     if (parent)
         child_removed(slot);
-    closed_remembered(handle, how, now);
+    if (!is_zombie(slot)) /* remembered when it was closed */
+        closed_remembered(handle, how, now);
     if (handle->owner)
         owner_lost(handle->owner);
     if (handle->details)
@@ -300,7 +302,7 @@ void handle_finished(uint32_t slot, enum trace_ended how)
     close_counted(site_at(handle->site), handle->kind, now, now > handle->opened ? now - handle->opened : 0, how);
     slot_freed(slot);
     if (parent && is_zombie(parent) && children_alive(parent) == 0)
-        taken_and_finished(parent, parent_generation, ENDED_EXPLICIT);
+        taken_and_finished(parent, parent_generation, (enum trace_ended)handle_at(parent)->zombie);
 }
 
 uint32_t handle_in_use(enum kind kind, uintptr_t address)

@@ -48,7 +48,7 @@ HIDDEN HOT uint32_t handle_closing(enum kind kind, uintptr_t address, uint32_t s
 HIDDEN void handle_close_refused(uint32_t slot, int code, const char *function);
 
 /* … or accepted, but the handle stays until its last child is gone. */
-HIDDEN void handle_made_zombie(uint32_t slot, const char *function);
+HIDDEN void handle_made_zombie(uint32_t slot, const char *function, enum trace_ended how);
 
 /* … or done. Ends transactions among the children; other children go on without a parent. */
 HIDDEN HOT void handle_finished(uint32_t slot, enum trace_ended how);

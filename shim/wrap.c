@@ -254,7 +254,7 @@ void call_closed(struct call *call, const struct closing_result *result)
     if (result->refused)
         handle_close_refused(call->closing, result->code, call->name);
     else if (result->zombie && children_alive(call->closing))
-        handle_made_zombie(call->closing, call->name);
+        handle_made_zombie(call->closing, call->name, how_closed(handle_at(call->closing)));
     else
         handle_finished(call->closing, how_closed(handle_at(call->closing)));
     call->closing = 0;

@@ -211,15 +211,15 @@ struct trace_process {
     uint64_t scan_ns;
     _Atomic uint64_t last_event;
     _Atomic uint32_t sealed; /* 1: the program installed a seccomp filter of its own */
-    _Atomic uint32_t python;     /* enum trace_python */
-    uint32_t python_version;     /* PY_VERSION_HEX of the interpreter, 0: none was found */
+    _Atomic uint32_t python; /* enum trace_python */
+    uint32_t python_version; /* PY_VERSION_HEX of the interpreter, 0: none was found */
     uint32_t reserved[5];
 };
 
 enum trace_python {
-    PYTHON_PRESENT = 1u << 0,      /* an interpreter is loaded */
-    PYTHON_FRAMES = 1u << 1,       /* … and its frames can be read */
-    PYTHON_ADAPTED = 1u << 2,      /* our sitecustomize ran in it */
+    PYTHON_PRESENT = 1u << 0, /* an interpreter is loaded */
+    PYTHON_FRAMES = 1u << 1,  /* … and its frames can be read */
+    PYTHON_ADAPTED = 1u << 2, /* our sitecustomize ran in it */
     PYTHON_FREE_THREADED = 1u << 3,
 };
 
@@ -305,9 +305,9 @@ enum trace_ended {
     ENDED_FINALIZATION, /* the interpreter's shutdown did */
     ENDED_INVALIDATED,  /* given up after an error */
     ENDED_DETACHED,     /* taken out of its pool; lives on outside of our sight */
-    ENDED_OWNER_GONE,   /* its owner ended, and with it the handle; or the collector closed it after its owner had ended */
-    ENDED_WITH_PARENT,  /* its parent's close freed it */
-    ENDED_REPLACED,     /* another handle appeared at its address: it was freed out of sight */
+    ENDED_OWNER_GONE, /* its owner ended, and with it the handle; or the collector closed it after its owner had ended */
+    ENDED_WITH_PARENT, /* its parent's close freed it */
+    ENDED_REPLACED,    /* another handle appeared at its address: it was freed out of sight */
     ENDED_COUNT,
 };
 
@@ -341,7 +341,8 @@ enum trace_handle_flag {
     HANDLE_WROTE = 1u << 5,          /* a transaction: it changed rows */
     HANDLE_TX_FAILED = 1u << 6,      /* a transaction: the server refuses more until rollback */
     HANDLE_CONNECTING = 1u << 7,     /* an asynchronous open that has not succeeded yet */
-    HANDLE_POOLED = 1u << 8, /* a native connection that an adapter has said to belong to a pool (its parent was an engine) */
+    HANDLE_POOLED =
+        1u << 8, /* a native connection that an adapter has said to belong to a pool (its parent was an engine) */
     HANDLE_OWNER_LEFT = 1u << 9, /* a closed one: its owner had ended before, and nobody had used it since */
 };
 
@@ -381,7 +382,7 @@ struct trace_handle {
     uint32_t next_sibling, previous_sibling;
     uint32_t next;        /* the shim's own: chain of the index, list of free slots */
     uint32_t failed_code; /* library's error code of a failed open */
-    uint32_t reserved;
+    uint32_t zombie;      /* HANDLE_ZOMBIE: how its close ended it, enum trace_ended */
 };
 
 struct trace_closed {       /* ring of closed handles */
@@ -422,8 +423,8 @@ enum trace_fact_type {
     FACT_UNRESOLVED,          /* a watched function was called that no library defines */
     FACT_IDLE_IN_TRANSACTION, /* its transaction lay idle for seconds: begin_stack, stack of the next use; code: ms, the
                                * longest */
-    FACT_USED_WHILE_FAILED, /* used although its transaction had failed: begin_stack, stack of the use */
-    FACT_NOTICED,           /* unclosed_noticed(): function holds the rule, text what was said */
+    FACT_USED_WHILE_FAILED,   /* used although its transaction had failed: begin_stack, stack of the use */
+    FACT_NOTICED,             /* unclosed_noticed(): function holds the rule, text what was said */
     FACT_TYPE_COUNT,
 };
 

@@ -90,7 +90,7 @@ static void connections_opened_and_closed(void)
         pthread_barrier_wait(&barrier);
         uint32_t slot = handle_closing(CONNECTION, address_of(0), STACK_OTHER);
         if (children_alive(slot))
-            handle_made_zombie(slot, "test");
+            handle_made_zombie(slot, "test", ENDED_EXPLICIT);
         else
             handle_finished(slot, ENDED_EXPLICIT);
         pthread_barrier_wait(&barrier);
