@@ -56,6 +56,22 @@ def test_tasks_are_as_they_were(run_unclosed, python20, tmp_path):
     assert kept(watched) == {"weakly": ("task", "child", "returned", 1), "not retrieved": ("task", "not_retrieved", "exception LookupError", 1)}
 
 
+def test_places_are_never_the_same_again(run_unclosed, python20):
+    report = run_unclosed(python20, APPS / "owners_tasks.py", "places", options=["--exit-status=program"])
+    assert (report.status, report.stdout) == (0, "42 41\n"), report.stderr
+
+
+def test_task_that_never_finishes(run_unclosed, python20, tmp_path):
+    """At the interpreter's end nothing of ours is said."""
+    watched = run_unclosed(python20, APPS / "owners_tasks.py", "never_finished", options=["--exit-status=program"])
+    plain = finished([python20, APPS / "owners_tasks.py", "never_finished"], cwd=tmp_path)
+    assert (watched.status, watched.stdout) == (plain.status, plain.stdout)
+    program, _, _ = watched.stderr.partition("unclosed: ")
+    assert [line.partition(" coro=")[0] for line in program.splitlines()] == [line.partition(" coro=")[0] for line in plain.stderr.splitlines()]
+    [owner] = kept(watched).values()
+    assert owner[:2] == ("task", "Work.waits")
+
+
 # --- frames behind a greenlet -----------------------------------------------------------------------------------------
 
 

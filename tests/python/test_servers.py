@@ -2,6 +2,7 @@
 """Requests as owners, under real servers: what each is called, when and why it ended, and that servers stay as they are."""
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -48,14 +49,16 @@ def test_raw_asgi(served, server, arguments):
     ("gunicorn", ["--threads", "3"]),
     ("gunicorn", ["--preload"]),
     ("hypercorn", []),
+    ("program", []),   # wsgiref
 ], ids=lambda value: " ".join(value) if isinstance(value, list) else value)
 def test_raw_wsgi(served, server, arguments):
     """The request is over when its iterable has been closed; a driver's handles are the request's, too."""
-    app = "wsgi:owners_wsgi:app" if server == "hypercorn" else "owners_wsgi:app"
+    app = {"hypercorn": "wsgi:owners_wsgi:app", "program": "owners_wsgi.py"}.get(server, "owners_wsgi:app")
     with served(app, APPS, server=server, arguments=arguments) as client:
         client.statuses("GET", "/leak/1", "/raise/2", "/right/3")
     wanted = dict.fromkeys(["leak", "leak native", "leak when closed"], request("GET (no route)"))
-    assert kept(client.report) == {**wanted, "raise": request("GET (no route)", "exception ValueError")}
+    failed = "returned" if server == "program" else "exception ValueError"   # wsgiref answers itself
+    assert kept(client.report) == {**wanted, "raise": request("GET (no route)", failed)}
 
 
 @pytest.mark.parametrize("server, app, arguments", [
@@ -136,6 +139,36 @@ def test_fastapi(served, server, arguments):
         "outer middleware, after": request("GET /right/{item_id}"),
         "raw middleware": request("GET /right/{item_id}"),
     }
+
+
+def test_reloaded(served, tmp_path):
+    """Each generation of uvicorn --reload is a process of its own, and leaves what it had open."""
+    for name in "owners_asgi.py", "owners_probe.py":
+        shutil.copy(APPS / name, tmp_path)
+    source = tmp_path / "owners_asgi.py"
+    with served("owners_asgi:app", tmp_path, arguments=["--reload"], name="report") as client:
+        assert client.get("/leak/1").text == "ok"
+        source.write_text(source.read_text().replace('b"ok"', 'b"OK"'))
+        until = time.monotonic() + WATCHDOG
+        while True:
+            try:
+                if client.get("/right/1").text == "OK":
+                    break
+            except OSError:
+                pass
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        assert client.get("/leak/1").text == "OK"
+    rows = client.report.rows("SELECT owner.label, owner.end_reason, count(DISTINCT handle.process) FROM handle JOIN owner"
+                              " ON owner.id = handle.owner WHERE handle.kind = 'probe.handle' GROUP BY 1, 2")
+    assert rows == [("GET (no route)", "returned", 2)]
+
+
+def test_cancelled_by_a_middleware(served):
+    """What a middleware runs in a task of its own, to cancel it, is the request."""
+    with served("owners_fastapi:hurried", APPS) as client:
+        assert client.get("/sleep/60").status == 504
+    assert kept(client.report) == {"sleep": request("GET /sleep/{seconds}")}
 
 
 def test_websocket(served):

@@ -201,6 +201,7 @@ def request_begun(label):
     return scope
 
 
+@hooks.harmless
 def request_ended(scope, reason):
     scope.ended(f"exception {scope.error}" if scope.error and reason == "returned" else reason)
     token, scope.token = scope.token, None
@@ -257,6 +258,7 @@ def hidden(error):
 # --- asyncio tasks ----------------------------------------------------------------------------------------------------
 
 
+@hooks.harmless
 def _task_begun(task, request):
     """A task opens something, or has a thread do so, for the first time."""
     coroutine = _coroutine_of(task)
@@ -270,10 +272,7 @@ def _task_begun(task, request):
         _native.TASK, getattr(coroutine, "__qualname__", None) or task.get_name(), TaskReference(task), request
     )
     _tasks[id(task)] = scope
-    try:
-        task.add_done_callback(_task_done)
-    except Exception as error:  # not asyncio's own kind of task
-        hooks.troubled("asyncio", error)
+    task.add_done_callback(_task_done)
     return scope
 
 
@@ -289,6 +288,7 @@ def _coroutine_of(task):
     return coroutine
 
 
+@hooks.harmless
 def _task_done(task):
     scope = _tasks.pop(id(task), None)
     if scope is not None:
@@ -297,10 +297,13 @@ def _task_done(task):
 
 
 def _task_gone(reference):
-    scope = _tasks.get(reference.number)
-    if scope is not None and scope.task is reference:
-        del _tasks[reference.number]
-        scope.ended("never finished")
+    try:
+        scope = _tasks.get(reference.number)
+        if scope is not None and scope.task is reference:
+            del _tasks[reference.number]
+            scope.ended("never finished")
+    except Exception:  # this module is being taken down
+        pass
 
 
 # --- worker threads ---------------------------------------------------------------------------------------------------
@@ -369,8 +372,11 @@ def _place_of(greenlet):
     number = id(greenlet)
 
     def gone(reference):
-        if number in _greenlets and _greenlets[number].reference is reference:
-            del _greenlets[number]
+        try:
+            if _greenlets[number].reference is reference:
+                del _greenlets[number]
+        except Exception:  # another has its number, or this module is being taken down
+            pass
 
     known = Place()
     known.reference = ref(greenlet, gone)

@@ -5,7 +5,7 @@ import sys
 
 from functools import partial, update_wrapper
 
-from . import _native, context
+from . import _native, context, hooks
 
 METHODS = frozenset(
     "CONNECT COPY DELETE GET HEAD LOCK MKCOL MOVE OPTIONS PATCH POST PROPFIND PROPPATCH PUT QUERY REPORT SEARCH TRACE"
@@ -26,6 +26,7 @@ def verb_of(scope):
 # --- the request ------------------------------------------------------------------------------------------------------
 
 
+@hooks.harmless
 def begun(scope):
     """The request of an ASGI call that begins; None if it has begun already, or this is another kind of call."""
     if scope["type"] not in ("http", "websocket"):
@@ -37,6 +38,7 @@ def begun(scope):
     return context.request_begun(f"{verb_of(scope)} (no route)")
 
 
+@hooks.harmless
 def ended(request, error, receive):
     reason = context.reason_of(error)
     if reason == "returned" and client_has_left(getattr(receive, "__self__", None)):
@@ -153,10 +155,14 @@ def fastapi_routing_loaded(module):
 def routed(original):
     """The method `handle(self, scope, receive, send)` of a route, by which the request gets its name."""
 
-    def handle(self, scope, receive, send):
+    @hooks.harmless
+    def reached(route, scope):
         request = context.request()
         if request is not None and scope["type"] in ("http", "websocket"):
-            context.request_routed(f"{verb_of(scope)} {mount_of(request, scope)}{path_of(self, scope)}")
+            context.request_routed(f"{verb_of(scope)} {mount_of(request, scope)}{path_of(route, scope)}")
+
+    def handle(self, scope, receive, send):
+        reached(self, scope)
         return original(self, scope, receive, send)
 
     return coroutine_function(handle, original)
@@ -165,14 +171,18 @@ def routed(original):
 def mounted(original):
     """The same of a mount. What it mounts may know the route better, but not what it is mounted at."""
 
-    def handle(self, scope, receive, send):
+    @hooks.harmless
+    def reached(mount, scope):
         request = context.request()
         if request is not None and scope["type"] in ("http", "websocket"):
-            path = mount_of(request, scope) + self.path
+            path = mount_of(request, scope) + mount.path
             if request.mounts is None:
                 request.mounts = {}
             request.mounts[scope.get("root_path", "")] = path
             context.request_routed(f"{verb_of(scope)} {path or '/'}")
+
+    def handle(self, scope, receive, send):
+        reached(self, scope)
         return original(self, scope, receive, send)
 
     return coroutine_function(handle, original)

@@ -7,7 +7,7 @@ its own iterable tell of the end.
 
 from functools import update_wrapper
 
-from . import _native, context
+from . import _native, context, hooks
 from .servers_asgi import method_of
 
 
@@ -24,7 +24,9 @@ def with_requests(original, method, own_thread=True):
             return original(self, *given, **named)
         except BaseException as error:
             context.hidden(error)
-            request.error = request.error or type(error.__context__ or error).__name__
+            # gunicorn raises StopIteration after it has logged what went wrong while the response was sent.
+            failure = error.__context__ if type(error) is StopIteration and error.__context__ else error
+            request.error = request.error or type(failure).__name__
             raise
         finally:
             if before is not None:
@@ -104,13 +106,18 @@ def called(original, closers, self, environ, start_response):
     finally:
         if before is not None:
             _native.owner_enter(before)
+    answered(request, closers, iterable)
+    return iterable
+
+
+@hooks.harmless
+def answered(request, closers, iterable):
     functions = closers(iterable)
     if functions is None:
         context.request_ended(request, "returned")
     else:
         request.token = None
         functions.append(lambda: context.request_ended(request, "returned"))
-    return iterable
 
 
 # --- Flask ------------------------------------------------------------------------------------------------------------
@@ -153,11 +160,15 @@ def flask_context_loaded(module):
 
 
 def flask_matched(original):
+    @hooks.harmless
+    def matched(holder):
+        rule = getattr(getattr(holder, "request", None), "url_rule", None)
+        if rule is not None:
+            context.request_routed(f"{method_of(holder.request.method)} {holder.request.script_root}{rule.rule}")
+
     def match_request(self, *given, **named):
         result = original(self, *given, **named)
-        rule = getattr(getattr(self, "request", None), "url_rule", None)
-        if rule is not None:
-            context.request_routed(f"{method_of(self.request.method)} {self.request.script_root}{rule.rule}")
+        matched(self)
         return result
 
     return update_wrapper(match_request, original)
@@ -176,15 +187,18 @@ def django_loaded(module):
 def django_base_loaded(module):
     original = module.BaseHandler.resolve_request
 
+    @hooks.harmless
+    def matched(request, match):
+        if getattr(match, "route", None) is not None:
+            context.request_routed(f"{method_of(request.method)} /{match.route}")
+
     def resolve_request(self, request):
         try:
             match = original(self, request)
         except BaseException as error:
             context.hidden(error)
             raise
-        route = getattr(match, "route", None)
-        if route is not None:
-            context.request_routed(f"{method_of(request.method)} /{route}")
+        matched(request, match)
         return match
 
     module.BaseHandler.resolve_request = update_wrapper(resolve_request, original)

@@ -95,6 +95,12 @@ async def endless(item_id: int):
     return StreamingResponse(parts())
 
 
+@app.get("/sleep/{seconds}")
+async def sleep(seconds: int):
+    keep("sleep")
+    await asyncio.sleep(seconds)
+
+
 @app.websocket("/socket/{item_id}")
 async def socket(websocket: WebSocket, item_id: int):
     await websocket.accept()
@@ -154,3 +160,14 @@ async def second_middleware(request, call_next):
     if "middleware" in request.url.query:
         keep("outer middleware, after")
     return response
+
+
+async def hurried(scope, receive, send):
+    """The application, given half a second for each request."""
+    if scope["type"] != "http":
+        return await app(scope, receive, send)
+    try:
+        await asyncio.wait_for(app(scope, receive, send), 0.5)
+    except asyncio.TimeoutError:
+        await send({"type": "http.response.start", "status": 504, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})

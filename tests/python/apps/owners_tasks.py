@@ -83,4 +83,41 @@ async def behaves():
         print(error, frames if sys.version_info >= (3, 11) else frames[-1])
 
 
+def places():
+    """One thread after the other, and one task after the other: each is another place than those before."""
+    context = sys.modules["_unclosed"].context
+    found = []
+
+    def note():
+        found.append(context.place())
+
+    async def note_in_task():
+        note()
+
+    async def tasks():
+        for _ in range(20):
+            await asyncio.create_task(note_in_task())
+
+    for _ in range(20):
+        thread = threading.Thread(target=note)
+        thread.start()
+        thread.join()
+    asyncio.run(tasks())
+    note()
+    note()
+    print(len(found), len(set(found)))
+
+
+def never_finished():
+    """The interpreter ends with a task that waits, whose loop nobody closed."""
+    global loop, task
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(Work().waits())
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+
+
+if sys.argv[1] in ("places", "never_finished"):
+    globals()[sys.argv[1]]()
+    sys.exit()
 asyncio.run({"owners": owners, "behaves": behaves}[sys.argv[1]]())

@@ -31,3 +31,9 @@ def app(environ, start_response):
         raise ValueError("as it should")
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])
     return Answer(first)
+
+
+if __name__ == "__main__":
+    import os
+    from wsgiref.simple_server import make_server
+    make_server("127.0.0.1", int(os.environ["PORT"]), app).serve_forever()
