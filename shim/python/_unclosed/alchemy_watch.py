@@ -201,7 +201,10 @@ def record_watched(record, pool):
     watch.since = record.starttime
     connection = record.dbapi_connection
     native = drivers.native_handle(connection)
-    watch.native = (_native.kind(native[0]), native[1]) if native and native[1] else None
+    watch.native = None
+    if native:
+        watch.native = kind, handle = _native.kind(native[0]), native[1]
+        parent(kind, handle, ENGINE, pool.address if pool.engine is None else pool.engine.address)  # it is a pool's
     records[id(record)] = watch
     return watch
 
