@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stddef.h>
+#include <sys/auxv.h>
 #include <unclosed/trace.h>
 
 #include "../elf_lookup.h"
@@ -221,31 +222,40 @@ static bool has_several_interpreters(const struct interpreter *in)
     return word_at(in->runtime, in->layout.interpreters + 8u) != word_at(in->runtime, in->layout.interpreters + 16u);
 }
 
-/* Of the states that this thread has, the one whose loop was entered last: the stack grows downwards. 3.9 cannot tell, and
- * the newest interpreter is taken, which comes first. */
+/* The outer end of the calling thread's stack: glibc puts a thread's descriptor there, the kernel the program's vector. */
+static uintptr_t end_of_stack(uintptr_t here)
+{
+    const uintptr_t enough = (uintptr_t)1 << 32;
+    uintptr_t descriptor = (uintptr_t)pthread_self();
+    return descriptor > here && descriptor - here < enough ? descriptor : (uintptr_t)getauxval(AT_RANDOM);
+}
+
+/* Which thread made a state says nothing about who runs in it. But its cframe lies on the stack of who does, and of those
+ * on ours the innermost is the lowest. 3.9 has none: the state must be the only one that this thread has made and that runs. */
 static uintptr_t innermost_of_several(const struct interpreter *in)
 {
     const struct python_layout *layout = &in->layout;
-    uintptr_t self = (uintptr_t)pthread_self(), innermost = 0, lowest = UINTPTR_MAX;
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0), lowest = end_of_stack(here), innermost = 0;
+    unsigned candidates = 0;
     for (uintptr_t interpreter = in->first_interpreter(); interpreter;
          interpreter = in->next_interpreter(interpreter)) {
         for (uintptr_t state = in->first_thread(interpreter); state; state = in->next_thread(state)) {
-            if (word_at(state, layout->thread_id) != self)
+            uintptr_t entered = layout->thread_cframe ? word_at(state, layout->thread_cframe) : here + 1;
+            if (entered <= here || entered >= lowest || !frame_of_thread(layout, state))
                 continue;
-            uintptr_t frame = frame_of_thread(layout, state);
-            uintptr_t entered = layout->thread_cframe ? word_at(state, layout->thread_cframe) : UINTPTR_MAX - 1;
-            if (!frame || entered >= lowest)
+            if (!layout->thread_cframe && word_at(state, layout->thread_id) != (uintptr_t)pthread_self())
                 continue;
-            innermost = frame;
-            lowest = entered;
+            innermost = frame_of_thread(layout, state);
+            lowest = layout->thread_cframe ? entered : lowest;
+            candidates++;
         }
     }
-    return innermost;
+    return layout->thread_cframe || candidates == 1 ? innermost : 0;
 }
 
 /* Up to 3.11 only the thread's first state can be asked for. The lock of the list is only tried: it is never held for long,
  * but the interpreter may have been interrupted or forked while it had it. */
-static uintptr_t innermost_frame_searched(const struct interpreter *in)
+static uintptr_t innermost_frame_searched(const struct interpreter *in, bool *is_doubtful)
 {
     enum { TRIES = 1000 };
     void *lock = (void *)word_at(in->runtime, in->layout.interpreters);
@@ -254,18 +264,19 @@ static uintptr_t innermost_frame_searched(const struct interpreter *in)
             continue;
         uintptr_t frame = innermost_of_several(in);
         in->unlock(lock);
+        *is_doubtful = in->layout.thread_cframe == 0;
         return frame;
     }
     return 0;
 }
 
-uintptr_t innermost_frame(const struct interpreter *in)
+uintptr_t innermost_frame(const struct interpreter *in, bool *is_doubtful)
 {
     uintptr_t thread = in->thread_state();
     uintptr_t finalizing = word_at(in->runtime, in->layout.finalizing);
     if (!thread || (finalizing && finalizing != thread))
         return 0;
     if (in->layout.interpreters && has_several_interpreters(in))
-        return innermost_frame_searched(in);
+        return innermost_frame_searched(in, is_doubtful);
     return frame_of_thread(&in->layout, thread);
 }

@@ -32,8 +32,8 @@ extern _Atomic unsigned interpreter_count __attribute__((visibility("hidden")));
 extern struct interpreter interpreters[INTERPRETERS_MAX] __attribute__((visibility("hidden")));
 
 /* Where the calling thread's frames begin (its innermost frame); 0: it has none, or they must not be read now, because
- * another thread is finalizing the interpreter. */
-__attribute__((hot)) uintptr_t innermost_frame(const struct interpreter *interpreter);
+ * another thread is finalizing the interpreter. *is_doubtful is set if they may be those of an interpreter further out. */
+__attribute__((hot)) uintptr_t innermost_frame(const struct interpreter *interpreter, bool *is_doubtful);
 
 /* What has been found so far: enum trace_python, of the first interpreter, and its PY_VERSION_HEX. */
 uint32_t interpreters_described(uint32_t *version);

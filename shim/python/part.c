@@ -319,9 +319,12 @@ struct python_part python_part_here(const void *object)
         const struct interpreter *interpreter = &interpreters[i];
         if (!atomic_load_explicit(&interpreter->is_loaded, memory_order_relaxed))
             continue;
-        uintptr_t frame = object ? frame_of_object(interpreter, (uintptr_t)object) : innermost_frame(interpreter);
+        bool is_doubtful = false;
+        uintptr_t frame =
+            object ? frame_of_object(interpreter, (uintptr_t)object) : innermost_frame(interpreter, &is_doubtful);
         if (frame)
             part = part_beginning_at(interpreter, frame);
+        part.approximate |= is_doubtful;
     }
     return part;
 }

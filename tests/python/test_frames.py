@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import PYTHON, built
+from conftest import PYTHON, SOURCES
 
 SQLITE3, LIBPQ = "sqlite3.connection", "libpq.connection"
 
@@ -277,10 +277,10 @@ sys.setprofile(lambda *event: None); followed(); sys.setprofile(None)
 
 def recorded_stacks(report, kind=SQLITE3):
     """{((file, name, line), …)}, innermost first: the Python frames of each place where handles of that kind were opened."""
-    rows = report.rows("SELECT site.stack, symbol.file, symbol.function, symbol.line FROM site "
-                       "JOIN stack_frame ON stack_frame.stack = site.stack JOIN frame ON frame.id = stack_frame.frame "
-                       "JOIN symbol ON symbol.frame = frame.id WHERE frame.type = 'python' AND site.kind = ? "
-                       "ORDER BY site.stack, stack_frame.position", kind)
+    rows = report.rows("SELECT stack, symbol.file, symbol.function, symbol.line FROM stack_frame "
+                       "JOIN frame ON frame.id = stack_frame.frame JOIN symbol ON symbol.frame = frame.id "
+                       "WHERE frame.type = 'python' AND stack IN (SELECT stack FROM site WHERE kind = ?) "
+                       "ORDER BY stack, position", kind)
     stacks = {}
     for stack, *frame in rows:
         stacks.setdefault(stack, []).append(tuple(frame))
@@ -311,3 +311,260 @@ def test_frames_are_those_of_the_interpreter(run_unclosed, tmp_path, python, sce
     report, expected = scene_run(run_unclosed, tmp_path, python, SCENES[scene])
     assert recorded_stacks(report) == expected
     assert approximate_stacks(report) == 0
+
+
+def lines_of(stack):
+    return [(name, line) for _, name, line in stack]
+
+
+def program_run(run_unclosed, tmp_path, python, text, **more):
+    program = tmp_path / "program.py"
+    program.write_text(text, encoding="utf-8")
+    report = run_unclosed(python, program, options=["--fail-on=never"], **more)
+    assert report.status == 0, report.stderr
+    return report
+
+
+# --- identity of code objects -------------------------------------------------------------------------------------------
+
+
+def test_code_that_is_freed_and_made_anew_is_never_taken_for_what_was_there(run_unclosed, tmp_path, python):
+    report = program_run(run_unclosed, tmp_path, python, '''
+import sqlite3
+for i in range(3000):
+    scope = {"sqlite3": sqlite3}
+    exec("def f%04d():\\n    sqlite3.connect(':memory:').close()\\n" % i, scope)
+    scope["f%04d" % i]()
+    scope.clear()
+    del scope
+''')
+    innermost = {stack[0][:2] for stack in recorded_stacks(report)}
+    assert innermost == {("<string>", f"f{i:04}") for i in range(3000)}
+
+
+@pytest.mark.parametrize("made", [
+    # what differs: the file, the qualified name, the line within the function, the first line
+    ("compile('def f():\\n    connect()\\n', '/templates/%04d.html' % i, 'exec')", lambda i: (f"/templates/{i:04}.html", "f", 2)),
+    ("compile('class C%04d:\\n    def f():\\n        connect()\\nf = C%04d.f' % (i, i), 'x', 'exec')",
+     lambda i: ("x", f"C{i:04}.f", 3)),
+    ("compile('def f():\\n' + '\\n' * (i % 100) + '    connect()\\n' + '\\n' * (100 - i % 100) + '    pass', 'x', 'exec')",
+     lambda i: ("x", "f", 2 + i % 100)),
+    ("compile('\\n' * (i % 100) + 'def f():\\n    connect()\\n', 'x', 'exec')", lambda i: ("x", "f", 2 + i % 100)),
+], ids=["file", "qualified name", "line", "first line"])
+def test_code_that_differs_in_one_thing_only(run_unclosed, tmp_path, python, made):
+    source, expected = made
+    report = program_run(run_unclosed, tmp_path, python, f'''
+import sqlite3
+def connect():
+    sqlite3.connect(':memory:').close()
+for i in range(1000):
+    scope = dict(connect=connect)
+    exec({source}, scope)
+    scope["f"]()
+    del scope
+''')
+    wanted = {expected(i) for i in range(1000)}
+    if "qualified" in repr(made) or "C%04d" in source:
+        wanted = wanted if any("." in stack[1][1] for stack in recorded_stacks(report)) else {("x", "f", 3)}
+    assert {(Path(file).name if file.endswith("/x") else file, name, line)
+            for stack in recorded_stacks(report) for file, name, line in stack[1:2]} == wanted
+
+
+# --- threads and interpreters -------------------------------------------------------------------------------------------
+
+
+CONFIGURATION = ("import sysconfig; v = sysconfig.get_config_var; "
+                 "print(v('LIBDIR'), v('INSTSONAME'), v('LIBPL'), v('VERSION'), sys.prefix, sys.version.split()[0], sep='\\n')")
+EMBEDDED_FRAMES = {(("inner", 3), ("<lambda>", 5), ("outer", 5), ("<module>", 6))}
+
+
+class LibPython:
+    def __init__(self, python):
+        told = subprocess.run([python, "-c", "import sys; " + CONFIGURATION], capture_output=True, text=True, check=True)
+        directory, name, self.static_directory, self.version, self.prefix, self.full_version = told.stdout.splitlines()
+        self.path = Path(directory) / name
+        self.environment = {"PYTHONHOME": None if self.prefix == "/usr" else self.prefix}
+
+
+@pytest.fixture
+def libpython(python):
+    library = LibPython(python)
+    if not library.path.suffix.startswith(".so") and ".so" not in library.path.name:
+        library.path = library.path.with_name(f"libpython{library.version}.so.1.0")
+    if not library.path.exists():
+        pytest.skip(f"no shared libpython of {python}")
+    return library
+
+
+def embedded_frames(report):
+    return {tuple((name.replace("outer.<locals>.", ""), line) for _, name, line in stack) for stack in recorded_stacks(report)}
+
+
+@pytest.mark.parametrize("way", ["local", "global"])
+def test_interpreter_that_is_loaded(run_unclosed, libpython, way):
+    report = run_unclosed("python_embedded", way, libpython.path, environment=libpython.environment)
+    assert (report.status, report.opened) == (0, {SQLITE3: 6}), report.stderr   # one of them below Python frames
+    assert embedded_frames(report) == EMBEDDED_FRAMES
+    assert report.rows("SELECT python, python_frames FROM process") == [(libpython.full_version, 1)]
+    assert report.rows("SELECT count(*) FROM site") == [(6,)]
+
+
+def test_interpreter_that_is_unloaded_and_loaded_again(run_unclosed, libpython):
+    report = run_unclosed("python_embedded", "again", libpython.path, environment=libpython.environment)
+    assert (report.status, report.opened) == (0, {SQLITE3: 11}), report.stderr
+    assert embedded_frames(report) == EMBEDDED_FRAMES
+
+
+def test_interpreter_that_is_never_started(run_unclosed, libpython):
+    report = run_unclosed("python_embedded", "unused", libpython.path, environment=libpython.environment)
+    assert (report.status, report.opened, recorded_stacks(report)) == (0, {SQLITE3: 2}, set()), report.stderr
+
+
+@pytest.mark.parametrize("way", ["shared", "static"])
+def test_interpreter_that_is_linked(run_unclosed, tmp_path, way):
+    library, program = LibPython(PYTHON), tmp_path / "linked"
+    libraries = [f"-lpython{library.version}"] if way == "shared" else [
+        f"{library.static_directory}/libpython{library.version}.a", "-lexpat", "-lz", "-lm", "-no-pie", "-Wl,--export-dynamic"]
+    subprocess.run(["gcc", "-DLINKED", "-o", program, SOURCES / "python_embedded.c", *libraries, "-lsqlite3", "-pthread"], check=True)
+    report = run_unclosed(program)
+    assert (report.status, report.opened) == (0, {SQLITE3: 5}), report.stderr
+    assert embedded_frames(report) == EMBEDDED_FRAMES
+
+
+def test_subinterpreters(run_unclosed, tmp_path, python):
+    """Up to 3.11 a thread has a state in each of them, and only the first can be asked for; 3.9 cannot tell whose runs."""
+    report = program_run(run_unclosed, tmp_path, python, '''
+import sqlite3
+try:
+    import _xxsubinterpreters as interpreters
+except ImportError:
+    import _interpreters as interpreters
+import threading
+inside = """
+import sqlite3
+def within():
+    sqlite3.connect(':memory:').close()
+within()
+"""
+def outside(number):
+    sqlite3.connect(':memory:').close()
+    interpreters.run_string(number, inside)
+    sqlite3.connect(':memory:').close()
+first = interpreters.create()
+outside(first)
+def in_thread(number):
+    outside(number)
+second = interpreters.create()
+thread = threading.Thread(target=in_thread, args=(second,)); thread.start(); thread.join()
+interpreters.destroy(first)
+outside(second)
+''')
+    innermost = {stack[0][1:] for stack in recorded_stacks(report)}
+    if version_of(python) == "3.9":
+        assert {("outside", 15), ("outside", 17)} <= innermost and approximate_stacks(report) > 0
+        return
+    assert innermost == {("outside", 15), ("within", 4), ("outside", 17)}
+    assert {tuple(lines_of(stack)) for stack in recorded_stacks(report) if stack[0][1] == "within"} == {
+        (("within", 4), ("<module>", 5))}
+    assert len({stack for stack in recorded_stacks(report) if stack[1][1] == "in_thread"}) == 2
+    assert report.opened == {SQLITE3: 9}
+
+
+def test_daemon_threads_while_the_interpreter_is_finalized(run_unclosed, tmp_path, python):
+    for _ in range(3):
+        report = program_run(run_unclosed, tmp_path, python, '''
+import sqlite3, threading, time
+def busy():
+    while True:
+        sqlite3.connect(':memory:').close()
+for _ in range(4):
+    threading.Thread(target=busy, daemon=True).start()
+time.sleep(0.2)
+''')
+        assert {stack[0][1] for stack in recorded_stacks(report)} == {"busy"}
+
+
+def test_forked_children(run_unclosed, tmp_path, python):
+    report = program_run(run_unclosed, tmp_path, python, '''
+import os, sqlite3, threading
+def opens(where):
+    sqlite3.connect(':memory:').close()
+threading.Thread(target=opens, args=(0,)).start()
+opens(1)
+for _ in range(3):
+    child = os.fork()
+    if not child:
+        opens(2)
+        os._exit(0)
+    os.waitpid(child, 0)
+''')
+    assert report.opened == {SQLITE3: 5}
+    assert report.rows("SELECT count(*) FROM process WHERE python_frames") == [(4,)]
+    assert {lines_of(stack)[-1] for stack in recorded_stacks(report)} >= {("<module>", 6), ("<module>", 10)}
+
+
+# --- other ways to a library --------------------------------------------------------------------------------------------
+
+
+def test_ctypes(run_unclosed, tmp_path, python):
+    report = program_run(run_unclosed, tmp_path, python, '''
+import ctypes
+sqlite = ctypes.CDLL("libsqlite3.so.0")
+def opens():
+    database = ctypes.c_void_p()
+    sqlite.sqlite3_open(b":memory:", ctypes.byref(database))
+    sqlite.sqlite3_close(database)
+opens()
+''')
+    assert {tuple(lines_of(stack)) for stack in recorded_stacks(report)} == {(("opens", 6), ("<module>", 8))}
+
+
+def test_python_called_back_from_sqlite(run_unclosed, tmp_path, python):
+    """Python, C, Python, C: each call of the loop has its own frames."""
+    report, expected = scene_run(run_unclosed, tmp_path, python, '''
+database = sqlite3.connect(":memory:")
+def function(x):
+    kept.append(connection())
+    return x
+def asked():
+    return database.execute("SELECT f(1)").fetchall()
+database.create_function("f", 1, function)
+asked()
+''')
+    assert expected <= recorded_stacks(report)
+    assert approximate_stacks(report) == 0
+
+
+def test_psycopg2(run_unclosed, tmp_path, postgres):
+    report = program_run(run_unclosed, tmp_path, PYTHON, '''
+import psycopg2
+def connects():
+    return psycopg2.connect("")
+connects().close()
+''', environment=postgres.environment)
+    [stack] = recorded_stacks(report, LIBPQ)
+    assert [frame[1] for frame in stack] == ["connect", "connects", "<module>"]
+    assert lines_of(stack)[1:] == [("connects", 4), ("<module>", 5)]
+
+
+# --- limits -------------------------------------------------------------------------------------------------------------
+
+
+def test_deep_recursion_is_cut_at_its_outer_end(run_unclosed, tmp_path, python):
+    report = program_run(run_unclosed, tmp_path, python, '''
+import sqlite3
+def deeper(depth):
+    if depth:
+        return deeper(depth - 1)
+    sqlite3.connect(':memory:').close()
+deeper(200)
+''')
+    [stack] = recorded_stacks(report)
+    assert lines_of(stack) == [("deeper", 6)] + [("deeper", 5)] * 63
+    assert report.rows("SELECT truncated FROM stack JOIN site ON site.stack = stack.id") == [(1,)]
+
+
+def test_isolated_mode_has_frames(run_unclosed, tmp_path):
+    """-I keeps our sitecustomize out, but not the frames."""
+    report = run_unclosed(PYTHON, "-I", "-c", "import sqlite3\ndef f(): sqlite3.connect(':memory:').close()\nf()")
+    assert names_of(report) == {("f", "<module>")}
