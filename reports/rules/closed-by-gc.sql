@@ -37,13 +37,16 @@ WITH collected AS (
     FROM closed_handle
     WHERE how = 'gc'
     GROUP BY site, owner_label),
+remembered AS (
+    SELECT site, sum(handles) AS handles, max(longest) AS longest, max(owner_label IS NOT NULL) AS owned
+    FROM collected
+    GROUP BY site),
 spot AS (
     SELECT site.id AS site, place, site.kind, ended_gc, where_language,
            sum(ended_gc) OVER same AS together, max(peak) OVER same AS peak,
-           (SELECT sum(handles) FROM collected WHERE collected.site = site.id) AS remembered,
-           (SELECT max(longest) FROM collected WHERE collected.site = site.id) AS longest,
-           EXISTS (SELECT 1 FROM collected WHERE collected.site = site.id AND owner_label IS NOT NULL) AS owned
+           coalesce(remembered.handles, 0) AS remembered, longest, owned
     FROM site JOIN kind ON kind.name = site.kind LEFT JOIN stack ON stack.id = site.stack
+         LEFT JOIN remembered ON remembered.site = site.id
     WHERE site.kind <> 'sqlalchemy.engine' AND NOT cheap
       AND (ended_gc > 0 OR (site.open > 0 AND site.kind IN ('sqlalchemy.session', 'sqlalchemy.checkout')))
     WINDOW same AS (PARTITION BY place)),
@@ -65,17 +68,19 @@ waiting AS (
     WHERE CASE process_ended
           WHEN 'exit' THEN together > 0 OR place IN (SELECT place FROM kept WHERE passed_over)
           ELSE passed_over OR (together > 0 AND unused >= 1000000000) END),
+waiting_at AS (
+    SELECT place, sum(handles) AS handles FROM waiting GROUP BY place),
 place AS (
-    SELECT place, max(longest) AS longest, together,
-           (together + coalesce((SELECT sum(handles) FROM waiting WHERE waiting.place = spot.place), 0) > 1
-            AND (kind LIKE 'sqlalchemy.%' OR peak > 5))
-               OR max(owned) AS matters
-    FROM spot GROUP BY place),
+    SELECT spot.place, max(longest) AS longest, together,
+           (together + coalesce(waiting_at.handles, 0) > 1 AND (kind LIKE 'sqlalchemy.%' OR peak > 5))
+               OR coalesce(max(owned), 0) AS matters
+    FROM spot LEFT JOIN waiting_at ON waiting_at.place = spot.place
+    GROUP BY spot.place),
 share (site, handle, label, count, what) AS (
     SELECT site, NULL, owner_label, handles, NULL FROM collected JOIN spot USING (site)
     UNION ALL
     -- the ring of closed handles has forgotten these
-    SELECT site, NULL, NULL, ended_gc - coalesce(remembered, 0), NULL FROM spot WHERE ended_gc > coalesce(remembered, 0)
+    SELECT site, NULL, NULL, ended_gc - remembered, NULL FROM spot WHERE ended_gc > remembered
     UNION ALL
     SELECT site, waiting.id, NULL, handles,
            'never closed; it ' || CASE process_ended WHEN 'running' THEN 'is' ELSE 'was' END || ' still open '
