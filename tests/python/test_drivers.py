@@ -5,7 +5,7 @@ The servers are real: PostgreSQL, MariaDB; SQLite is in memory or in a file.
 """
 import pytest
 
-from .conftest import SCENARIOS, assert_looked_at, expected, judged
+from .conftest import assert_looked_at, expected, judged
 
 SESSION, CHECKOUT = "sqlalchemy.session", "sqlalchemy.checkout"
 SQLITE3, LIBPQ = "sqlite3.connection", "libpq.connection"

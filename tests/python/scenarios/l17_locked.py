@@ -48,7 +48,6 @@ if sys.argv[1] == "sqlite3":
     noted, second_writer = noted_by_sqlite3, second_writer_of_sqlite3
 else:
     from sqlalchemy import create_engine, text
-    from sqlalchemy.exc import OperationalError
     from sqlalchemy.orm import Session
 
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 0.2})
