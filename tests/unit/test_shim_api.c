@@ -429,9 +429,9 @@ static void *opening_for_a_request(void *unused)
 {
     (void)unused;
     unclosed_owner_id request = unclosed_owner_begin(UNCLOSED_REQUEST, "GET /", 0);
-    assert_int_equal(unclosed_owner_enter(request), 0);
+    unclosed_owner_enter(request);
     unclosed_opened(connection, &handle);
-    assert_int_equal(unclosed_owner_enter(0), request);
+    unclosed_owner_enter(0);
     unclosed_opened(connection, &other);
     unclosed_owner_end(request, NULL);
     return NULL;
@@ -448,10 +448,11 @@ static void the_program_knows_better(void **state)
 }
 
 static pthread_key_t program_key;
+static bool had_ended;
 static void opening_destructor(void *unused)
 {
     (void)unused;
-    assert_int_equal(owner_of(connection, &handle)->ended, 0); /* not yet: other destructors come before */
+    had_ended = owner_of(connection, &handle)->ended;
     unclosed_closed(connection, &handle, UNCLOSED_EXPLICIT);
     unclosed_opened(connection, &other);
 }
@@ -469,6 +470,7 @@ static void destructors_of_the_program_run_before_a_thread_has_ended(void **stat
     (void)state;
     in_a_thread(thread_with_a_destructor);
     pthread_key_delete(program_key);
+    assert_false(had_ended);
     assert_int_equal(closed_of(connection, &handle).how, ENDED_EXPLICIT);
     assert_int_equal(owner_of(connection, &other)->kind, OWNER_THREAD);
     assert_int_not_equal(owner_of(connection, &other)->ended, 0);
@@ -482,7 +484,8 @@ static int status_of_child(int (*work)(void))
     pid_t child = fork();
     if (child == 0)
         _exit(work());
-    assert_int_equal(waitpid(child, &status, 0), child);
+    while (waitpid(child, &status, 0) != child)
+        ;
     return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
 }
 
@@ -498,15 +501,15 @@ static int child_opens(void)
 
 static void *end_awaited(void *forked)
 {
-    pthread_join(*(pthread_t *)forked, NULL);
+    pthread_join((pthread_t)forked, NULL);
     _exit(0);
 }
 
 /* The destructors of a thread that was one of the parent's run. */
 static int child_does_nothing(void)
 {
-    pthread_t waiting, self = pthread_self();
-    pthread_create(&waiting, NULL, end_awaited, &self);
+    pthread_t waiting;
+    pthread_create(&waiting, NULL, end_awaited, (void *)pthread_self());
     pthread_exit(NULL);
 }
 
@@ -516,7 +519,7 @@ static void *forking_thread(void *status)
     unclosed_owner_enter(unclosed_owner_begin(UNCLOSED_REQUEST, "GET /fork", 0));
     *(int *)status = status_of_child(child_opens);
     *(int *)status |= status_of_child(child_does_nothing) << 8;
-    assert_int_equal(owner_of(connection, &handle)->ended, 0);
+    *(int *)status |= owner_of(connection, &handle)->ended ? 1 << 16 : 0;
     return NULL;
 }
 
