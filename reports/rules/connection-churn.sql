@@ -52,7 +52,7 @@ engine AS (
     SELECT handle.id, site.place, handle.handles,
            -- used, and never again once there was a newer one
            handle.handles > 1
-               OR (handle.last_used_at > handle.opened_at
+               OR (EXISTS (SELECT 1 FROM handle AS connection WHERE connection.parent = handle.id)
                    AND handle.last_used_at <= lead(handle.opened_at) OVER (PARTITION BY site.place
                                                                            ORDER BY handle.opened_at, handle.id)) AS passed_over
     FROM handle JOIN site ON site.id = handle.site
@@ -65,7 +65,7 @@ kept AS (
     GROUP BY place)
 SELECT made.site,
        opened AS count,
-       CASE WHEN kept.engines >= 5 AND kept.connections >= kept.engines THEN 'error' END AS severity,
+       CASE WHEN kept.engines >= 20 AND kept.connections >= kept.engines THEN 'error' END AS severity,
        'an engine, that is a pool of its own, ' || counted(opened) || ' times in ' || duration(time)
            || CASE WHEN kept.engines > 1
                    THEN '; ' || counted(kept.engines) || ' of them are still there'

@@ -853,14 +853,14 @@ TEST(engines_whose_connections_stay_are_an_error)
 {
     TOLD;
     killed(&run);
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < 20; i++)
         child_of(&run, handle_of(&run, 1, ENGINE, "serve", "reference='not-looked'"), POSTGRESQL, "connect",
                  "reference='not-looked', pooled=1, handles=2");
     ended(&run, ENGINE, "serve", "gc", 20, "GET /orders");
     times_told(&run, 3);
     judge(&run);
-    assert_found(&run, "connection-churn error 26; in-use-at-termination note 6");
-    assert_evidence(&run, "6 of them are still there, with 12 connections that nobody uses");
+    assert_found(&run, "connection-churn error 40; in-use-at-termination note 20");
+    assert_evidence(&run, "20 of them are still there, with 40 connections that nobody uses");
     run_forgotten(&run);
 }
 
@@ -870,6 +870,32 @@ TEST(engines_that_are_thrown_away_are_churn)
     ended(&run, ENGINE, "ask", "gc", 12, "");
     times_told(&run, 3);
     JUDGED("connection-churn warning 12");
+}
+
+/* Twelve engines, made 1 s apart, each with a connection; the last use of each is `used` ms after it was made. */
+static void engines_made(struct run_case *run, int used)
+{
+    for (int i = 0; i < 12; i++) {
+        int64_t engine = handle_of(run, 1, ENGINE, "ask", "reference='found'");
+        child_of(run, engine, SQLITE, "connect", "reference='found', pooled=1");
+        sql(run, "UPDATE handle SET opened_at = %lld, last_used_at = %lld WHERE id = %lld",
+            1040000000000 + i * 1000000000ll, 1040000000000 + i * 1000000000ll + used * 1000000ll, (long long)engine);
+    }
+    times_told(run, 12);
+}
+
+TEST(engines_that_are_not_used_again_are_churn_though_they_are_there)
+{
+    TOLD;
+    engines_made(&run, 100);
+    JUDGED("connection-churn warning 12; open-at-exit note 12");
+}
+
+TEST(an_engine_for_each_of_several_databases_is_no_churn)
+{
+    TOLD;
+    engines_made(&run, 15000);
+    JUDGED("open-at-exit note 12");
 }
 
 TEST(a_few_engines_are_no_churn_nor_are_those_of_tests)
@@ -1072,6 +1098,8 @@ int main(void)
         cmocka_unit_test(an_engine_for_each_request_is_churn),
         cmocka_unit_test(engines_whose_connections_stay_are_an_error),
         cmocka_unit_test(engines_that_are_thrown_away_are_churn),
+        cmocka_unit_test(engines_that_are_not_used_again_are_churn_though_they_are_there),
+        cmocka_unit_test(an_engine_for_each_of_several_databases_is_no_churn),
         cmocka_unit_test(a_few_engines_are_no_churn_nor_are_those_of_tests),
         cmocka_unit_test(a_connection_to_a_server_for_each_request_is_churn),
         cmocka_unit_test(pools_pollers_long_ones_and_sqlite_are_no_churn),
