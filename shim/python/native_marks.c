@@ -3,6 +3,7 @@
 #include "native_marks.h"
 
 #include "../stack_memo.h"
+#include "function_parts.h"
 
 enum { MARKS_MAX = 128 };
 
@@ -24,20 +25,28 @@ static bool is_marked(uintptr_t start, uint32_t flag)
     return false;
 }
 
+static bool part_marked(uintptr_t start, uintptr_t end, uint32_t flag)
+{
+    unsigned count = atomic_load(&mark_count);
+    if (count == MARKS_MAX || is_marked(start, flag))
+        return false;
+    atomic_store(&marks[count].start, start);
+    marks[count].end = end;
+    marks[count].flag = flag;
+    atomic_store_explicit(&mark_count, count + 1, memory_order_release);
+    return true;
+}
+
 void function_marked(uintptr_t function, uint32_t flag)
 {
-    uintptr_t start, end;
-    if (!function_spanned(function, &start, &end))
+    struct function_part parts[1 + FUNCTION_PARTS_MAX];
+    bool is_new = false;
+    if (!function_spanned(function, &parts[0].start, &parts[0].end))
         return;
+    unsigned count = 1 + function_parts_found(parts[0].start, parts[0].end, &parts[1]);
     locked(&marks_lock);
-    unsigned count = atomic_load(&mark_count);
-    bool is_new = count < MARKS_MAX && !is_marked(start, flag);
-    if (is_new) {
-        atomic_store(&marks[count].start, start);
-        marks[count].end = end;
-        marks[count].flag = flag;
-        atomic_store_explicit(&mark_count, count + 1, memory_order_release);
-    }
+    for (unsigned i = 0; i < count; i++)
+        is_new |= part_marked(parts[i].start, parts[i].end, flag);
     unlocked(&marks_lock);
     if (is_new)
         memo_forgotten();
