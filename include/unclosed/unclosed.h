@@ -197,7 +197,8 @@ UNCLOSED_FUNCTION const void *unclosed_frame_enter(const void *python_frame)
 UNCLOSED_ASK(frame_enter, (python_frame))
 
 /* How the transaction of this open handle stands now, as bits of enum unclosed_transaction_state. Where one begins, the
- * stack is recorded. Being used (unclosed_used) while it has failed is a fact that rules judge. */
+ * stack is recorded; said again while it goes on, the handle has been busy until now. Being used (unclosed_used) while it
+ * has failed is a fact that rules judge, and so is having lain idle in it for seconds before the next use or its end. */
 UNCLOSED_FUNCTION void unclosed_transaction(unclosed_kind_id kind, const void *handle, unsigned state)
 UNCLOSED_CALL(transaction, (kind, handle, state))
 
@@ -211,7 +212,9 @@ UNCLOSED_FUNCTION void unclosed_owner_label(unclosed_owner_id owner, const char 
 UNCLOSED_CALL(owner_label, (owner, label))
 
 /* Who speaks through this interface: ("sqlalchemy", "2.0.45", NULL), or with a problem, what it cannot see and why. Does not
- * begin a trace; the reports name it once something is recorded. A later call for the same name replaces the earlier. */
+ * begin a trace; the reports name it once something is recorded. A later call for the same name replaces the earlier. The
+ * name "python.modules" is not shown: with a version while all modules of the interpreter are there, with NULL, NULL once its
+ * shutdown has begun to clear them; what is collected before that was garbage, and not taken along by the shutdown. */
 UNCLOSED_FUNCTION void unclosed_adapter(const char *name, const char *version, const char *problem)
 UNCLOSED_CALL(adapter, (name, version, problem))
 
