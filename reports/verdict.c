@@ -85,6 +85,18 @@ static int findings_judged(const struct outcome *outcome, const struct report_op
     return 0;
 }
 
+/* Whatever the findings come to: people look for this first. */
+static void exhaustion_mentioned(sqlite3 *db, struct verdict *verdict)
+{
+    int64_t times = integer_selected(db, "SELECT sum(count) FROM incident WHERE rule = 'pool-exhausted'", 0);
+    size_t length = strlen(verdict->reason), room = sizeof verdict->reason - length;
+
+    if (times == 1)
+        snprintf(verdict->reason + length, room, "; a connection pool ran empty");
+    else if (times > 1)
+        snprintf(verdict->reason + length, room, "; a connection pool ran empty %" PRId64 " times", times);
+}
+
 static void program_considered(struct verdict *verdict, const struct report_options *options,
                                const struct run_outcome *program, int findings_status)
 {
@@ -115,6 +127,7 @@ bool verdict_reached(sqlite3 *db, const struct report_options *options, const st
     outcome.unobserved = integer_selected(db, "SELECT count(*) FROM process WHERE NOT observed OR dropped > 0", 0);
     outcome.opened = integer_selected(db, "SELECT sum(opened) FROM kind_count", 0);
     verdict->exit_status = findings_judged(&outcome, options, verdict);
+    exhaustion_mentioned(db, verdict);
     if (program != NULL)
         program_considered(verdict, options, program, verdict->exit_status);
 

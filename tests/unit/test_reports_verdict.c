@@ -172,6 +172,27 @@ static void the_reason_names_program_and_option(void **state)
     run_forgotten(&run);
 }
 
+static void a_pool_that_ran_empty_is_mentioned(void **state)
+{
+    (void)state;
+    struct run_case run = run_told();
+    struct verdict verdict;
+
+    process(&run, 1, "observed=1");
+    assert_true(verdict_reached(run.db, &run.options, NULL, &verdict));
+    assert_string_equal(verdict.reason, "nothing at or above --fail-on=error");
+    incident(&run, "blocking-transaction", "serve", "count=9");
+    incident(&run, "pool-exhausted", "serve", "count=1");
+    assert_true(verdict_reached(run.db, &run.options, NULL, &verdict));
+    assert_string_equal(verdict.reason, "nothing at or above --fail-on=error; a connection pool ran empty");
+    incident(&run, "pool-exhausted", "list", "count=213");
+    findings_told(&run, "error", 2);
+    assert_true(verdict_reached(run.db, &run.options, &(struct run_outcome){.name = "pytest"}, &verdict));
+    assert_string_equal(verdict.reason, "2 findings at or above --fail-on=error; a connection pool ran empty 214 times "
+                                        "(pytest itself: 0)");
+    run_forgotten(&run);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -183,6 +204,7 @@ int main(void)
         cmocka_unit_test(one_of_them_can_decide_alone),
         cmocka_unit_test(suppressed_and_known_findings_do_not_count),
         cmocka_unit_test(the_reason_names_program_and_option),
+        cmocka_unit_test(a_pool_that_ran_empty_is_mentioned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
