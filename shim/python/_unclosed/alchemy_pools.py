@@ -9,20 +9,19 @@ These functions run around everything that a program does with its database: wha
 
 import re
 import sys
-from _thread import get_ident
 
 from . import _native, alchemy_trouble, context
 from . import alchemy_watch as watch
 from .alchemy_wrap import constructor, replaced, troubled
 
 ADAPTER = "sqlalchemy"
-opened, parent, owned_by, used = _native.opened, _native.parent, _native.owned_by, _native.used
-detail, transaction = _native.detail, _native.transaction
-EXPLICIT, FINALIZATION, INVALIDATED = _native.EXPLICIT, _native.FINALIZATION, _native.INVALIDATED
+opened, closed, parent, owned_by = _native.opened, _native.closed, _native.parent, _native.owned_by
+used, detail, transaction = _native.used, _native.detail, _native.transaction
+EXPLICIT, INVALIDATED, end_of = _native.EXPLICIT, _native.INVALIDATED, watch.end_of
 ENGINE, SESSION, CHECKOUT, OPEN, WROTE = watch.ENGINE, watch.SESSION, watch.CHECKOUT, watch.OPEN, watch.WROTE
 CheckoutWatch, collected = watch.CheckoutWatch, watch.checkout_collected
 checkouts, graveyard, pools, records = watch.checkouts, watch.graveyard, watch.pools, watch.records
-current, frame, hidden = context.current, context.frame, context.hidden
+current, frame, hidden, thread_place = context.current, context.frame, context.hidden, context.thread_place
 is_finalizing = sys.is_finalizing
 
 is_async = False  # sqlalchemy.ext.asyncio is in use: the user's frames may be behind a greenlet
@@ -116,7 +115,7 @@ def checkout_watched(real):
             if scope is not None:
                 owner = scope.owner()
             if known.places is not None:
-                who = scope or (context.place() if known.has_greenlets else get_ident())
+                who = scope or thread_place()
                 if who in known.places:
                     alchemy_trouble.nested(known, known.places[who])
         except Exception as error:
@@ -170,18 +169,31 @@ def checkout_watched(real):
 
 
 def checkin_watched(real):
-    """close(), and invalidate(), which takes the connection out first."""
+    """close(), and invalidate(), which takes the connection out first. As checkout_ended() in alchemy_watch."""
 
     def _checkin(self, transaction_was_reset=False):
         try:
             if graveyard:
                 watch.told_who_died()
-            known = checkouts.get(id(self))
+            address = id(self)
+            known = checkouts.pop(address, None)
             if known is not None:
+                pool = known.pool
+                del pool.out[address]
+                place = known.place
+                if place is not None and pool.places.get(place) is known:
+                    del pool.places[place]
+                native = known.native
+                if native is not None:
+                    engine = pool.engine
+                    parent(
+                        native[0], native[1], ENGINE, engine.address if engine is not None and engine.is_open else None
+                    )
                 how = INVALIDATED if self.dbapi_connection is None else EXPLICIT
-                if is_finalizing():
-                    how = FINALIZATION
-                watch.checkout_ended(known, how, frame() if is_async else None)
+                closed(CHECKOUT, address, end_of(how) if is_finalizing() else how, frame() if is_async else None)
+                session = known.session
+                if session is not None:
+                    watch.given_back(session, known)
         except Exception as error:
             troubled(ADAPTER, error)
         try:
@@ -230,7 +242,14 @@ def single_watched(real):
             known = checkouts.get(id(self._dbapi_connection))
             if known is not None:
                 sql = context.statement
-                begun(known, sql)
+                session = known.session
+                if is_async or (session is not None and session.failed):
+                    begun(known, sql)
+                else:
+                    used(CHECKOUT, known.address)
+                    if known.sql != hash(sql):
+                        known.sql = hash(sql)
+                        detail(CHECKOUT, known.address, "last_sql", sql[:LONGEST_SQL])
         except Exception as error:
             known = None
             troubled(ADAPTER, error)
@@ -243,7 +262,7 @@ def single_watched(real):
             try:
                 if context.isinsert or context.isupdate or context.isdelete or sql[:1] in MAY_WRITE:
                     written(self, known, context, sql, result)
-                elif known.session is None and not known.state:
+                elif session is None and not known.state:
                     state_told(self, known, 0)
             except Exception as error:
                 troubled(ADAPTER, error)
@@ -354,41 +373,58 @@ def state_told(connection, checkout, bits):
         transaction(CHECKOUT, checkout.address, checkout.state, frame())
 
 
-def transaction_ended(connection):
-    known = checkouts.get(id(connection._dbapi_connection))
-    if known is None:
-        return
-    if known.state:
-        known.state = 0
-        transaction(CHECKOUT, known.address, 0)
-    elif known.session is not None and known.session.failed:
-        alchemy_trouble.recovered(known.session)
+def transaction_ended(checkout):
+    session = checkout.session
+    if session is None:
+        checkout.state = 0
+        transaction(CHECKOUT, checkout.address, 0)
+    elif session.failed:
+        alchemy_trouble.recovered(session)
 
 
 def commit_watched(real):
-    def _commit_impl(self, *given, **named):
-        try:
-            result = real(self, *given, **named)
-        except BaseException as error:
-            hidden(error)
-            raise
-        try:
-            transaction_ended(self)
-        except Exception as error:
-            troubled(ADAPTER, error)
-        return result
+    if real.__code__.co_argcount == 1:
+
+        def _commit_impl(self):
+            try:
+                real(self)
+            except BaseException as error:
+                hidden(error)
+                raise
+            committed(self)
+
+    else:
+
+        def _commit_impl(self, autocommit=False):
+            try:
+                real(self, autocommit)
+            except BaseException as error:
+                hidden(error)
+                raise
+            committed(self)
 
     return _commit_impl
 
 
+def committed(connection):
+    try:
+        known = checkouts.get(id(connection._dbapi_connection))
+        if known is not None and (known.state or (known.session is not None and known.session.failed)):
+            transaction_ended(known)
+    except Exception as error:
+        troubled(ADAPTER, error)
+
+
 def rollback_watched(real):
-    def _rollback_impl(self, *given, **named):
+    def _rollback_impl(self):
         try:
-            transaction_ended(self)
+            known = checkouts.get(id(self._dbapi_connection))
+            if known is not None and (known.state or (known.session is not None and known.session.failed)):
+                transaction_ended(known)
         except Exception as error:
             troubled(ADAPTER, error)
         try:
-            return real(self, *given, **named)
+            return real(self)
         except BaseException as error:
             hidden(error)
             raise

@@ -13,8 +13,8 @@ from .alchemy_wrap import constructor, replaced, troubled
 
 ADAPTER = "sqlalchemy"
 CHECKOUT, SESSION, ENGINE, OPEN = watch.CHECKOUT, watch.SESSION, watch.ENGINE, watch.OPEN
-EXPLICIT, FINALIZATION, INVALIDATED = _native.EXPLICIT, _native.FINALIZATION, _native.INVALIDATED
-parent, transaction_told = _native.parent, _native.transaction
+EXPLICIT, INVALIDATED, end_of = _native.EXPLICIT, _native.INVALIDATED, watch.end_of
+closed, parent, transaction_told = _native.closed, _native.parent, _native.transaction
 checkouts, graveyard, sessions = watch.checkouts, watch.graveyard, watch.sessions
 frame, hidden, session_opened = context.frame, context.hidden, watch.session_opened
 is_finalizing = sys.is_finalizing
@@ -136,7 +136,18 @@ def close_watched(real):
             hidden(error)
             ended(self, EXPLICIT)
             raise
-        ended(self, EXPLICIT)
+        try:
+            known = sessions.get(id(self))
+            if known is not None and known.is_open and known() is self:
+                known.is_open = False
+                closed(
+                    SESSION,
+                    known.address,
+                    end_of(EXPLICIT) if is_finalizing() else EXPLICIT,
+                    frame() if is_async else None,
+                )
+        except Exception as error:
+            troubled(ADAPTER, error)
 
     return close
 
@@ -158,7 +169,7 @@ def ended(session, how):
     try:
         known = sessions.get(id(session))
         if known is not None and known.is_open and known() is session:
-            watch.session_closed(known, FINALIZATION if is_finalizing() else how, frame() if is_async else None)
+            watch.session_closed(known, end_of(how) if is_finalizing() else how, frame() if is_async else None)
     except Exception as error:
         troubled(ADAPTER, error)
 

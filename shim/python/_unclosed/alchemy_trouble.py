@@ -53,7 +53,7 @@ def nested(pool, first):
 def checkout_failed(pool, error):
     try:
         if isinstance(error, tuple(timeouts)):
-            waited = float(getattr(pool, "_timeout", 0) or 0)
+            waited = watch.number_of(pool, "_timeout") or 0
             others = waiting(pool)
             text = str(error).partition(" (Background on this error")[0]
             if others:
@@ -89,7 +89,7 @@ def is_refused(error):
 def target_of(pool):
     known = watch.pools.get(id(pool))
     engine = known.engine() if known is not None and known.engine is not None else None
-    return engine.url.render_as_string(hide_password=True) if engine is not None else None
+    return watch.engine_url(engine) if engine is not None else None
 
 
 def holders_described():

@@ -58,7 +58,9 @@ def told_who_died():
 
 
 def end_of(how):
-    return _native.FINALIZATION if is_finalizing() else how
+    """While modules are being emptied, whoever ends something does it because of that. The collection before is one like any
+    other: what it finds was lost."""
+    return _native.FINALIZATION if is_finalizing() and sys.path is None else how
 
 
 # --- engines and pools ------------------------------------------------------------------------------------------------
@@ -77,7 +79,7 @@ class EngineWatch(ref):
 class PoolWatch(ref):
     """`out`: its open checkouts. `places`: who has one (see context.place), for pools that can run dry."""
 
-    __slots__ = ("address", "engine", "has_greenlets", "out", "peak", "places")
+    __slots__ = ("address", "engine", "out", "peak", "places")
 
     def died(self):
         if pools.get(self.address) is self:
@@ -101,13 +103,20 @@ def pool_watched(pool, engine):
     watch.out = {}
     watch.peak = 0
     watch.places = {} if is_bounded(pool) else None
-    watch.has_greenlets = "gevent" in sys.modules or "eventlet" in sys.modules
     pools[id(pool)] = watch
     return watch
 
 
 def is_bounded(pool):
-    return getattr(pool, "_max_overflow", -1) >= 0 and getattr(getattr(pool, "_pool", None), "maxsize", 0) > 0
+    return number_of(pool, "_max_overflow") not in (None, -1) and bool(
+        number_of(getattr(pool, "_pool", None), "maxsize")
+    )
+
+
+def number_of(thing, name):
+    """A setting, if it is one: a program may have put something quite different in a pool's place."""
+    value = getattr(thing, name, None)
+    return value if type(value) in (int, float) else None
 
 
 def engine_opened(watch, pool):
@@ -120,21 +129,32 @@ def engine_opened(watch, pool):
     owner = context.owner()
     if owner:
         owned_by(ENGINE, watch.address, owner)
-    url = engine.url
-    _native.target(ENGINE, watch.address, url.render_as_string(hide_password=True))
+    url = engine_url(engine)
+    if url is not None:
+        _native.target(ENGINE, watch.address, url)
     for key, value in pool_described(pool):
         detail(ENGINE, watch.address, key, value)
 
 
+def engine_url(engine):
+    """Without its password."""
+    rendered = getattr(engine.url, "render_as_string", None)
+    url = rendered(hide_password=True) if rendered is not None else None
+    return url if type(url) is str else None
+
+
 def pool_described(pool):
     yield "pool", type(pool).__name__
-    if is_bounded(pool) or hasattr(pool, "_max_overflow"):
-        yield "pool_size", str(pool.size())
-        yield "max_overflow", str(pool._max_overflow)
-        yield "pool_timeout", f"{pool._timeout} s"
-    if pool._recycle > -1:
-        yield "pool_recycle", f"{pool._recycle} s"
-    if pool._pre_ping:
+    for key, thing, name, unit in (
+        ("pool_size", getattr(pool, "_pool", None), "maxsize", ""),
+        ("max_overflow", pool, "_max_overflow", ""),
+        ("pool_timeout", pool, "_timeout", " s"),
+        ("pool_recycle", pool, "_recycle", " s"),
+    ):
+        value = number_of(thing, name)
+        if value is not None and (value >= 0 or key == "max_overflow"):
+            yield key, f"{value}{unit}"
+    if getattr(pool, "_pre_ping", None) is True:
         yield "pool_pre_ping", "yes"
 
 
@@ -234,12 +254,16 @@ def checkout_ended(watch, how, frame=None):
     closed(CHECKOUT, address, how, frame)
     session = watch.session
     if session is not None:
-        held = session.held
-        session.held = () if len(held) == 1 else tuple(other for other in held if other is not watch)
-        if session.state and not session.held and not session.is_lost:
-            session.state = 0
-            session.failed = False
-            transaction(SESSION, session.address, 0)
+        given_back(session, watch)
+
+
+def given_back(session, checkout):
+    held = session.held
+    session.held = () if len(held) == 1 else tuple(other for other in held if other is not checkout)
+    if session.state and not session.held and not session.is_lost:
+        session.state = 0
+        session.failed = False
+        transaction(SESSION, session.address, 0)
 
 
 # --- sessions ---------------------------------------------------------------------------------------------------------

@@ -24,7 +24,18 @@ def replaced(owner, name, made):
 
 
 def wrapped(real, made):
-    return update_wrapper(made(real), real)
+    """Only if it takes what the real function takes; a wrapper that passes everything on, takes anything."""
+    wrapper = made(real)
+    if parameters_of(wrapper) not in (parameters_of(real), None):
+        raise TypeError(f"{real.__qualname__} takes something else")
+    return update_wrapper(wrapper, real)
+
+
+def parameters_of(function):
+    code = function.__code__
+    if code.co_flags & CO_VARARGS:
+        return None
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount], code.co_flags & CO_VARKEYWORDS
 
 
 def constructor(real, begun):
