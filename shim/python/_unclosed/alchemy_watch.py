@@ -5,8 +5,9 @@ A watch is registered when it is whole: a signal handler may raise between any t
 
 Nothing here keeps an object of the program alive: it is known by its address and by a weak reference. The callback of
 such a reference is a method of a deque, so that no code of ours runs where an object dies; who died is told at our next
-call, before anything is opened at an address that may be in use again. Only checkouts have a callback of ours, for a pool
-that the garbage collector gives a connection back to must be right at once.
+call, before anything is opened at an address that may be in use again. Only checkouts and engines have a callback of ours: a
+pool that the garbage collector gives a connection back to must be right at once, and after the interpreter's last
+collection there is no next call.
 
 A handle's address: of an engine, of a session, and for a checkout that of the pool's proxy (_ConnectionFairy), since the
 record is shared by several checkouts in a StaticPool.
@@ -69,11 +70,17 @@ def end_of(how):
 class EngineWatch(ref):
     __slots__ = ("address", "is_open")
 
-    def died(self):
-        if engines.get(self.address) is self:
-            del engines[self.address]
-        if self.is_open:
-            engine_closed(self, end_of(_native.GC))
+
+def engine_collected(watch):
+    try:
+        if engines.get(watch.address) is watch:
+            del engines[watch.address]
+        if watch.is_open:
+            engine_closed(watch, end_of(_native.GC))
+    except Exception as error:
+        hooks.troubled(ADAPTER, error)
+    except KeyboardInterrupt:  # nobody would see it here
+        interrupt_main()
 
 
 class PoolWatch(ref):
@@ -88,7 +95,7 @@ class PoolWatch(ref):
 
 def engine_watched(engine):
     told_who_died()
-    watch = EngineWatch(engine, buried)
+    watch = EngineWatch(engine, engine_collected)
     watch.address = id(engine)
     watch.is_open = False
     engines[id(engine)] = watch
