@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- id: blocking-transaction
 -- severity: warning
--- title: {noun} in whose transaction others were locked out
+-- title: {noun} locked others out
 -- phrase: its transaction held the lock when another caller was told that the database is locked
 -- explain: A caller got "database is locked" (SQLITE_BUSY). At that moment this connection of the same process was inside of
 --   a transaction on the same database. SQLite has one writer at a time: everybody else waits for it, and gives up after

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- id: growing
 -- severity: error
--- title: More and more of them: {noun}
+-- title: {noun} count keeps growing
 -- phrase: opened one after the other, none closed, and none used again once there was a newer one
 -- explain: From this place one handle after the other was opened over a longer time. None was ever closed, and none was used
 --   again after the next one had been opened; yet something in memory still refers to them, or it is not known. So it is no

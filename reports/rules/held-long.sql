@@ -19,8 +19,8 @@
 -- outranks: open-at-exit in-use-at-termination
 -- misleads: A long query, a batch job or a server-side cursor needs its connection for long, and that is in order: age alone
 --   is no mistake. Choose --held accordingly. A driver's own connection outside of requests is meant to be kept and is not
---   looked at. The time of one that is not given back is told as far as the trace goes. What was at work while
---   it was held is a note: idleness of less than five seconds is not seen, however, once it is over.
+--   looked at. The time of one that is not given back is told as far as the trace goes. What was at work
+--   meanwhile is a note; idleness of less than five seconds cannot be seen any more once it is over.
 WITH allowed AS (SELECT value * 1000000000 AS ns FROM setting WHERE name = 'held_seconds'),
 long_ago AS (
     SELECT handle.id, site.place, handle.process, process.ended, process.seen_until_at - handle.opened_at AS age,

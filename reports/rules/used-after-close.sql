@@ -15,15 +15,15 @@
 -- fix: use it before it is closed, and let one place own it; fetch what is needed before the block ends
 -- wrong:
 --     with Session(engine) as session:
---         orders = session.scalars(select(Order))
---     for order in session.scalars(select(Order)):      # a new transaction, which stays open
+--         orders = open_orders(session)                 # a generator: nothing has been read yet
+--     for order in orders:                              # begins a new transaction, which stays open
 --         …
 --
 --     sqlite3_close(db);
 --     sqlite3_exec(db, "insert …", NULL, NULL, NULL);
 -- right:
 --     with Session(engine) as session:
---         for order in session.scalars(select(Order)):
+--         for order in open_orders(session):
 --             …
 --
 --     sqlite3_exec(db, "insert …", NULL, NULL, NULL);

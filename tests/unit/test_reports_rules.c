@@ -614,6 +614,21 @@ TEST(a_users_rule_adds_findings)
     run_forgotten(&run);
 }
 
+TEST(a_rule_is_told_instead_of_those_that_it_outranks)
+{
+    (void)state;
+    struct run_case run =
+        run_with_rule("long\n-- outranks: leaked open-at-exit",
+                      "SELECT handle.id AS handle FROM open_handle AS handle WHERE kind LIKE '%.blob'");
+    int64_t connection = handle(&run, 1, "main", "reference='found'");
+    child_of(&run, connection, "sqlite3.blob", "read_it", "reference='none'");
+    handle(&run, 1, "other", "reference='found'");
+    judge(&run);
+    assert_found(&run, "long warning 1; open-at-exit note 1");
+    assert_string_equal(queried(&run, "SELECT where_function FROM finding WHERE severity = 'note'"), "other");
+    run_forgotten(&run);
+}
+
 TEST(a_rule_needs_no_handle_to_point_to)
 {
     (void)state;
@@ -732,6 +747,7 @@ int main(void)
         cmocka_unit_test(a_rule_that_is_not_whole_is_refused_with_the_reason),
         cmocka_unit_test(every_built_in_rule_explains_itself),
         cmocka_unit_test(a_users_rule_adds_findings),
+        cmocka_unit_test(a_rule_is_told_instead_of_those_that_it_outranks),
         cmocka_unit_test(a_rule_needs_no_handle_to_point_to),
         cmocka_unit_test(a_users_rule_replaces_a_built_in_one),
         cmocka_unit_test(rules_may_only_read),
