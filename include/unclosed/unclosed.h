@@ -41,7 +41,7 @@ enum unclosed_ended {
     UNCLOSED_FINALIZATION = 3, /* the interpreter's shutdown did */
     UNCLOSED_INVALIDATED = 4,  /* given up after an error */
     UNCLOSED_DETACHED = 5,     /* taken out of its pool; what becomes of it is not watched */
-    UNCLOSED_OWNER_GONE = 6,   /* its owner ended and took it along; also what a collector closed after the owner had ended */
+    UNCLOSED_OWNER_GONE = 6,   /* its owner ended and took it along, or a collector closed it after its owner's end */
     UNCLOSED_WITH_PARENT = 7,  /* its parent ended, and it with it */
 };
 
@@ -137,8 +137,8 @@ UNCLOSED_FUNCTION void unclosed_opened(unclosed_kind_id kind, const void *handle
 UNCLOSED_CALL(opened, (kind, handle))
 
 /* As unclosed_opened, but the Python part of the stack begins at this PyFrameObject (borrowed; read only during the
- * call): for user frames behind a greenlet. NULL: the thread's own. The caller must hold the GIL, or be the thread
- * whose frames these are. */
+ * call), and there is no native part: for user frames behind a greenlet. NULL: the thread's own. The caller must hold the
+ * GIL, or be the thread whose frames these are. */
 UNCLOSED_FUNCTION void unclosed_opened_at(unclosed_kind_id kind, const void *handle, const void *python_frame)
 UNCLOSED_CALL(opened_at, (kind, handle, python_frame))
 
@@ -154,13 +154,15 @@ UNCLOSED_CALL(used, (kind, handle))
 UNCLOSED_FUNCTION void unclosed_closed(unclosed_kind_id kind, const void *handle, enum unclosed_ended how)
 UNCLOSED_CALL(closed, (kind, handle, how))
 
-/* It belongs to another open handle: when both leak, there is one finding, the parent's. NULL: to none. */
+/* It belongs to another open handle: when both leak, there is one finding, the parent's. NULL: to none. An engine
+ * (sqlalchemy.engine) is no such parent: a client library's connection below one is idle in a pool. */
 UNCLOSED_FUNCTION void unclosed_parent(unclosed_kind_id kind, const void *handle, unclosed_kind_id parent_kind,
                                        const void *parent)
 UNCLOSED_CALL(parent, (kind, handle, parent_kind, parent))
 
 /* A fact about an open handle, shown with it; a second value for the same key replaces the first. Few distinct values
- * please: each is kept once for the life of the process. */
+ * please: each is kept once for the life of the process. "last_sql" is a statement: it is stored without literals and
+ * comments, 200 bytes of it. */
 UNCLOSED_FUNCTION void unclosed_detail(unclosed_kind_id kind, const void *handle, const char *key, const char *value)
 UNCLOSED_CALL(detail, (kind, handle, key, value))
 
@@ -185,7 +187,8 @@ UNCLOSED_CALL(owner_end, (owner, reason))
 UNCLOSED_FUNCTION void unclosed_owned_by(unclosed_kind_id kind, const void *handle, unclosed_owner_id owner)
 UNCLOSED_CALL(owned_by, (kind, handle, owner))
 
-/* A moment of trouble, such as rule "pool-exhausted": records who holds every open handle of kind `held` just now. */
+/* A moment of trouble, such as rule "pool-exhausted": records who holds the open handles of kind `held` just now, of this
+ * target where some are known by it. What happens again with the same stack is only counted. */
 UNCLOSED_FUNCTION void unclosed_incident(const char *rule, unclosed_kind_id held, const char *target,
                                          const char *text, uint64_t waited_ns)
 UNCLOSED_CALL(incident, (rule, held, target, text, waited_ns))
@@ -196,9 +199,10 @@ UNCLOSED_CALL(incident, (rule, held, target, text, waited_ns))
 UNCLOSED_FUNCTION const void *unclosed_frame_enter(const void *python_frame)
 UNCLOSED_ASK(frame_enter, (python_frame))
 
-/* How the transaction of this open handle stands now, as bits of enum unclosed_transaction_state. Where one begins, the
- * stack is recorded; said again while it goes on, the handle has been busy until now. Being used (unclosed_used) while it
- * has failed is a fact that rules judge, and so is having lain idle in it for seconds before the next use or its end. */
+/* How the transaction of this open handle stands now, as bits of enum unclosed_transaction_state. Where one of a
+ * connection or a sqlalchemy.session begins, the stack is recorded; said again while it goes on, the handle has been busy
+ * until now. Being used (unclosed_used) while it has failed is a fact that rules judge, and so is having lain idle in it
+ * for seconds before the next use or its end. */
 UNCLOSED_FUNCTION void unclosed_transaction(unclosed_kind_id kind, const void *handle, unsigned state)
 UNCLOSED_CALL(transaction, (kind, handle, state))
 
