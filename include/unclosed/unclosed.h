@@ -229,7 +229,7 @@ UNCLOSED_CALL(destructor, (function))
 /* clang-format on */
 
 #ifdef UNCLOSED_EXPORTS
-            extern const struct unclosed_api unclosed_api_table;
+        extern const struct unclosed_api unclosed_api_table;
 #endif
 #undef UNCLOSED_CALL
 #undef UNCLOSED_ASK
