@@ -27,6 +27,9 @@ sqlite3 *database_created(const char *path);
 /* An existing run database, read-only. NULL after a message: no such file, not one of ours, a newer schema. */
 sqlite3 *database_opened(const char *path);
 
+/* What an existing run database holds, in memory and with today's schema, to be judged again. NULL after a message. */
+sqlite3 *database_copied(const char *path);
+
 /* Is the file at `path` a run database? Quiet; false also when there is no such file. Never blocks on a FIFO. */
 bool is_run_database(const char *path);
 

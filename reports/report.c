@@ -299,24 +299,6 @@ static char *usual_directory(const char *input)
     return path;
 }
 
-static sqlite3 *database_copied(const char *path)
-{
-    sqlite3 *from = database_opened(path);
-    sqlite3 *to = from != NULL ? database_created(":memory:") : NULL;
-    sqlite3_backup *backup = to != NULL ? sqlite3_backup_init(to, "main", from, "main") : NULL;
-
-    if (backup != NULL) {
-        sqlite3_backup_step(backup, -1);
-        if (sqlite3_backup_finish(backup) != SQLITE_OK) {
-            fprintf(stderr, "unclosed: error: %s: %s\n", path, sqlite3_errmsg(to));
-            database_closed(to);
-            to = NULL;
-        }
-    }
-    database_closed(from);
-    return to;
-}
-
 static sqlite3 *inputs_loaded(const struct report_command *command)
 {
     const struct string_list *inputs = &command->inputs;
