@@ -28,6 +28,7 @@ WITH held AS (
     WHERE incident.rule = 'pool-exhausted'),
 summed AS (
     SELECT incident, where_file, where_line, where_function, label, state, count(*) AS holders, max(age_ns) AS age,
+           sum(count(*)) OVER (PARTITION BY incident) AS total,
            row_number() OVER (PARTITION BY incident ORDER BY state = 'at work', count(*) DESC) AS place
     FROM held LEFT JOIN stack ON stack.id = held.stack
     GROUP BY incident, where_file, where_line, where_function, label, state),
@@ -40,7 +41,9 @@ told AS (
                                       WHEN 'never closed elsewhere' THEN 'a place that leaves them to the garbage collector'
                                       WHEN 'itself' THEN 'the very thread that asked'
                                       ELSE 'at work' END
-                        || ', up to ' || duration(age) || ')', ', ') AS holders
+                        || ', held for ' || CASE WHEN holders > 1 THEN 'up to ' ELSE '' END || duration(age) || ')', ', ')
+               AS holders,
+           max(total) AS count
     FROM (SELECT * FROM summed WHERE place <= 3 ORDER BY incident, place)
     GROUP BY incident)
 SELECT incident.id AS incident,
@@ -48,7 +51,8 @@ SELECT incident.id AS incident,
        CASE WHEN EXISTS (SELECT 1 FROM held WHERE held.incident = incident.id AND state <> 'at work')
             THEN 'error' ELSE 'warning' END AS severity,
        'waited ' || duration(waited_ns) || ' in vain'
-           || coalesce('; ' || (SELECT count(*) FROM held WHERE held.incident = incident.id) || ' were held: ' || told.holders,
+           || coalesce('; ' || told.count || ' connection'
+                       || CASE WHEN told.count > 1 THEN 's were' ELSE ' was' END || ' out: ' || told.holders,
                        '; nobody in this process held one')
            || CASE WHEN incident.count > 1 THEN '; ' || counted(incident.count) || ' times in '
                                                 || duration(last_at - at) ELSE '' END AS evidence

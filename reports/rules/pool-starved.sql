@@ -28,20 +28,23 @@ WITH held AS (
     WHERE incident.rule = 'pool-exhausted'),
 summed AS (
     SELECT incident, where_file, where_line, where_function, label, count(*) AS holders, max(age_ns) AS age,
+           sum(count(*)) OVER (PARTITION BY incident) AS total,
            row_number() OVER (PARTITION BY incident ORDER BY count(*) DESC) AS place
     FROM held LEFT JOIN stack ON stack.id = held.stack
     GROUP BY incident, where_file, where_line, where_function, label),
 told AS (
     SELECT incident,
            group_concat(holders || ' at ' || coalesce(place(where_file, where_line, where_function), 'an unknown place') || ' ('
-                        || coalesce(label || ', ', '') || 'up to ' || duration(age) || ')', ', ') AS holders
+                        || coalesce(label || ', ', '') || 'held for ' || CASE WHEN holders > 1 THEN 'up to ' ELSE '' END
+                        || duration(age) || ')', ', ') AS holders,
+           max(total) AS count
     FROM (SELECT * FROM summed WHERE place <= 3 ORDER BY incident, place)
     GROUP BY incident)
 SELECT incident.id AS incident,
        coalesce((SELECT kind FROM held WHERE held.incident = incident.id), 'sqlalchemy.checkout') AS kind,
        'waited ' || duration(waited_ns) || ' in vain'
            || CASE WHEN incident.count > 1 THEN ', ' || counted(incident.count) || ' times' ELSE '' END
-           || '; all ' || (SELECT count(*) FROM held WHERE held.incident = incident.id) || ' were at work: ' || told.holders
+           || '; ' || CASE told.count WHEN 1 THEN 'the only one was' ELSE 'all ' || told.count || ' were' END || ' at work: ' || told.holders
            AS evidence
 FROM incident JOIN told ON told.incident = incident.id
 WHERE rule = 'pool-exhausted'

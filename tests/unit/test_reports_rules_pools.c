@@ -85,10 +85,10 @@ TEST(an_empty_pool_tells_who_held_it)
     holder(&run, trouble, CHECKOUT, "export", "owner_label='GET /export'");
     judge(&run);
     assert_found(&run, "pool-exhausted error 214");
-    assert_evidence(&run,
-                    "waited 30 s in vain; 12 were held: 11 at app/server.c:42 list_orders (GET /orders, which had "
-                    "ended, up to 30 s), 1 at app/server.c:42 export (GET /export, at work, up to 30 s); "
-                    "214 times in 5.0 s");
+    assert_evidence(
+        &run, "waited 30 s in vain; 12 connections were out: 11 at app/server.c:42 list_orders (GET /orders, which "
+              "had ended, held for up to 30 s), 1 at app/server.c:42 export (GET /export, at work, held for 30 s); "
+              "214 times in 5.0 s");
     assert_string_equal(queried(&run, "SELECT where_function FROM finding"), "serve");
     assert_string_equal(queried(&run, "SELECT label FROM finding_label"), "GET /users");
     run_forgotten(&run);
@@ -136,7 +136,7 @@ TEST(threads_that_wait_for_threads_are_no_leak)
     judge(&run);
     assert_found(&run, "pool-starved warning 3");
     assert_evidence(&run, "waited 30 s in vain, 3 times; all 5 were at work: 5 at app/server.c:42 execute "
-                          "(GET /slow, up to 30 s)");
+                          "(GET /slow, held for up to 30 s)");
     run_forgotten(&run);
 }
 
