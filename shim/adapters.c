@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "owners.h"
+
 #include "injection.h"
 
 enum { ADAPTERS = 24 };
@@ -77,6 +79,8 @@ void adapter_known(const char *name, const char *version, const char *problem)
 {
     struct adapter now = {0};
     if (strcmp(name, ADAPTER_OF_MODULES) == 0) {
+        if (!version && atomic_exchange(&modules_are_whole, false) && has_own_trace())
+            ending_threads_awaited();
         atomic_store(&modules_are_whole, version != NULL);
         return;
     }

@@ -16,4 +16,7 @@ HIDDEN uint32_t owner_label(uint32_t owner, bool of_threads);
 /* thread_owners.c: this thread becomes an owner, until it ends, unless it is the first one. Sets thread.own_owner. */
 HIDDEN void thread_owner_began(void);
 
+/* Waits for threads that are just ending, 20 ms at most: for Python's shutdown, which comes when Python is done with them. */
+HIDDEN void ending_threads_awaited(void);
+
 #endif

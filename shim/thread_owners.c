@@ -11,17 +11,21 @@
  *   - a thread that the end of the program takes along has left nothing behind: exit() has begun, or Python's shutdown
  *     stops its daemon threads. Those still have Python's state of a thread, which goes first of all when one ends by
  *     itself. That is in a key, too, so in Python programs ours is made before Python's, and is looked at before it;
+ *     Join returns when Python is done with a thread, which is a moment before it ends: that is waited for;
  *   - in a forked child the only thread is the first one, and no owner; nothing of the parent's trace is touched.
  * Weak: without libpthread (before glibc 2.34) there are no threads.
  */
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <string.h>
+#include <time.h>
 
 #include "injection.h"
 #include "owners.h"
 #include "python/interpreter.h"
 #include "python/python.h"
+#include "raw_syscall.h"
 
 #pragma weak pthread_key_create
 #pragma weak pthread_key_delete
@@ -99,4 +103,51 @@ void thread_owner_began(void)
     if (!id || id == (uint32_t)shim.pid || thread.has_ended || !key_is_made() || pthread_setspecific(key, (void *)1))
         return;
     thread.own_owner = owner_began(OWNER_THREAD, thread.name, 0);
+}
+
+/* --- the last moment of a thread -------------------------------------------------------------------------------------------- */
+
+enum { PAUSE = 200000, /* ns */ PAUSES_MOST = 100, PAUSES_IN_VAIN = 5 };
+
+static bool is_running(uint32_t id)
+{
+    char path[48], stat[256];
+    struct text text = text_in(path, sizeof(path));
+    text_added(&text, "/proc/self/task/");
+    number_added(&text, id);
+    text_added(&text, "/stat");
+    const char *name_end = file_read(path, stat, sizeof(stat)) ? strrchr(stat, ')') : NULL;
+    return name_end && name_end[1] && name_end[2] == 'R';
+}
+
+/* Threads that have handles, and have not ended. */
+static unsigned threads_left(bool *one_is_running)
+{
+    unsigned count = 0;
+    uint64_t used = atomic_load(&shim.trace.header->tables[TABLE_OWNER].used);
+    *one_is_running = false;
+    for (uint64_t slot = 1; slot < used && slot < shim.trace.table[TABLE_OWNER].capacity; slot++) {
+        const struct trace_owner *owner = record_of(TABLE_OWNER, slot);
+        if (atomic_load(&owner->state) != RECORD_READY || owner->kind != OWNER_THREAD || atomic_load(&owner->ended) ||
+            !atomic_load(&owner->handles))
+            continue;
+        count++;
+        *one_is_running |= is_running(owner->thread);
+    }
+    return count;
+}
+
+/* One that sleeps is no thread that is just ending. */
+void ending_threads_awaited(void)
+{
+    bool one_is_running;
+    struct timespec pause = {.tv_nsec = PAUSE};
+    if (atomic_load(&shim.sealed))
+        return;
+    for (unsigned pauses = 0, in_vain = 0; pauses < PAUSES_MOST && in_vain < PAUSES_IN_VAIN; pauses++) {
+        if (threads_left(&one_is_running) == 0)
+            return;
+        in_vain = one_is_running ? 0 : in_vain + 1;
+        raw_syscall2(SYS_nanosleep, (long)&pause, 0);
+    }
 }

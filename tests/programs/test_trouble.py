@@ -2,7 +2,7 @@
 """Moments of trouble and who held what then; transactions that lie idle or have failed; how things end that nobody closes."""
 import pytest
 
-from conftest import finished, line_of
+from conftest import PYTHON, finished, line_of
 
 CONNECTION = "sqlite3.connection"
 
@@ -98,3 +98,33 @@ def test_idle_on_postgresql(run_unclosed, postgres, what, facts):
     assert report.status == 0, report.stderr
     rows = report.rows("SELECT kind, function FROM fact WHERE type = 'idle-in-transaction'")
     assert rows == [("libpq.connection", "PQexec")] * facts
+
+
+THREADS = """
+import sqlite3, sys, threading, time
+kept = []
+def work():
+    kept.append(sqlite3.connect(":memory:", check_same_thread=False))
+    while threading.current_thread().daemon:
+        time.sleep(0.001)
+threads = [threading.Thread(target=work, daemon=len(sys.argv) > 1) for _ in range(4)]
+for thread in threads:
+    thread.start()
+while len(kept) < 4:
+    time.sleep(0.001)
+for thread in threads if len(sys.argv) == 1 else []:
+    thread.join()
+"""
+OWNERS = "SELECT count(*) FROM owner WHERE kind = 'thread' AND ended_at IS {} NULL"
+
+
+def test_python_threads_have_ended_when_they_were_joined(run_unclosed):
+    """Also those that were joined in the last line: Python is done with them before the system is."""
+    report = run_unclosed(PYTHON, "-c", THREADS)
+    assert report.counts == {("owner-gone", CONNECTION): 4}
+
+
+def test_python_threads_that_the_shutdown_stops_have_not_left_anything(run_unclosed):
+    report = run_unclosed(PYTHON, "-c", THREADS, "daemon")
+    assert report.status == 0, report.stderr
+    assert (report.rows(OWNERS.format("NOT")), report.rows(OWNERS.format(""))) == ([(0,)], [(4,)])
