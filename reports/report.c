@@ -82,7 +82,9 @@ static const char redacted[] =
     "UPDATE run SET host = NULL, command = NULL;"
     "UPDATE process SET host = NULL, command = NULL, directory = NULL;"
     "UPDATE site SET target = NULL; UPDATE handle SET target = NULL, thread_name = NULL; DELETE FROM detail;"
-    "UPDATE closed_handle SET target = NULL; UPDATE fact SET target = NULL;"
+    /* Rules ask whether there was an owner. */
+    "UPDATE closed_handle SET target = NULL, owner_label = CASE WHEN owner_label IS NOT NULL THEN '' END;"
+    "UPDATE fact SET target = NULL, text = NULL;"
     "UPDATE incident SET target = NULL, message = NULL, owner_label = NULL;"
     "UPDATE holder SET owner_label = NULL, last_sql = NULL; UPDATE owner SET label = NULL;";
 
