@@ -7,7 +7,7 @@ millisecond. Everything else is loaded when such a library has been.
     _native   C extension: unclosed.h for Python (shim/python/native)
     hooks     when_imported, harmless
     alchemy   SQLAlchemy
-    servers   requests of ASGI and WSGI servers and frameworks; tests of pytest
+    servers   requests of ASGI and WSGI servers and frameworks
     context   who runs now: request, task, thread; where the user's frames are
     drivers   DBAPI drivers: their destructors, and the native handle behind a connection
 
@@ -34,7 +34,6 @@ ADAPTERS = {
     "wsgiref": "servers",
     "flask": "servers",
     "django": "servers",
-    "pytest": "servers",
     "_sqlite3": "drivers",
     "psycopg2._psycopg": "drivers",
     "psycopg_c.pq": "drivers",
