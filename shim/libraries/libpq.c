@@ -15,6 +15,10 @@
 #if !defined(LIBPQ_HAS_ASYNC_CANCEL)
 typedef struct pg_cancel_conn PGcancelConn;
 PGcancelConn *PQcancelCreate(PGconn *conn);
+int PQcancelStart(PGcancelConn *cancel);
+int PQcancelBlocking(PGcancelConn *cancel);
+PostgresPollingStatusType PQcancelPoll(PGcancelConn *cancel);
+void PQcancelReset(PGcancelConn *cancel);
 void PQcancelFinish(PGcancelConn *cancel);
 #endif
 #if !defined(LIBPQ_HAS_CLOSE_PREPARED)
@@ -313,6 +317,30 @@ WRAP(PGcancelConn *, PQcancelCreate, (PGconn * conn))
     PGcancelConn *cancel = real(conn);
     opened(LIBPQ_CANCEL, cancel, .parent = connection);
     return cancel;
+}
+
+/* They end in a jump to PQconnectPoll and others, with what is a PGconn inside; it must not look like the program's own call with a
+ * connection, whose address it may have had. Hence also something to do after each. */
+#define CANCELLING(type, name)                \
+    WRAP(type, name, (PGcancelConn * cancel)) \
+    {                                         \
+        CALL(name, cancel);                   \
+        used(LIBPQ_CANCEL, cancel);           \
+        type status = real(cancel);           \
+        still_used(LIBPQ_CANCEL, cancel);     \
+        return status;                        \
+    }
+
+CANCELLING(int, PQcancelStart)
+CANCELLING(int, PQcancelBlocking)
+CANCELLING(PostgresPollingStatusType, PQcancelPoll)
+
+WRAP(void, PQcancelReset, (PGcancelConn * cancel))
+{
+    CALL(PQcancelReset, cancel);
+    used(LIBPQ_CANCEL, cancel);
+    real(cancel);
+    still_used(LIBPQ_CANCEL, cancel);
 }
 
 WRAP(void, PQcancelFinish, (PGcancelConn * cancel))

@@ -74,6 +74,12 @@ def test_psycopg3_alone(run_scenario, postgres, request, name, implementation):
     assert report.opened[LIBPQ] == 6
 
 
+def test_cancelling_is_no_use_of_a_closed_connection(run_scenario, postgres):
+    report = run_scenario("driver_psycopg3_cancel", environment={**postgres.environment, "PSYCOPG_IMPL": "binary"})
+    assert judged(report) == {}
+    assert (report.opened[LIBPQ], report.opened["libpq.cancel"]) == (9, 8)
+
+
 def test_asyncpg_alone_is_not_judged(run_scenario, postgres):
     """asyncpg has no C library, and here no SQLAlchemy stands before it: that nothing was seen is not called clean."""
     report = run_scenario("driver_asyncpg_alone", environment=postgres.environment)
