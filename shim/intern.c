@@ -173,6 +173,7 @@ static uint32_t native_frame(uintptr_t address, bool is_exact)
     uint32_t module = module_of(is_exact ? address : address - 1, &bias);
     if (!module)
         return frame_interned((struct trace_frame){.type = FRAME_UNKNOWN, .offset = address});
+    python_looked_for(module);
     return frame_interned((struct trace_frame){.type = is_exact ? FRAME_NATIVE_EXACT : FRAME_NATIVE,
                                                .module = module,
                                                .flags = flags_of_native_frame(is_exact ? address : address - 1),
@@ -182,7 +183,6 @@ static uint32_t native_frame(uintptr_t address, bool is_exact)
 uint32_t stack_interned(const struct native_stack *stack, void *was_interrupted)
 {
     uint32_t node = 0;
-    python_looked_for();
     if (stack->truncated)
         node = node_interned(0, frame_interned((struct trace_frame){.type = FRAME_TRUNCATED}));
     for (unsigned i = stack->count; i-- > 0;) {

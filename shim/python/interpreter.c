@@ -109,7 +109,7 @@ static bool is_same(const struct interpreter *one, const struct interpreter *oth
 struct search {
     const struct loaded_objects *objects;
     bool is_there[INTERPRETERS_MAX];
-    bool is_new; /* one was found that was not known before */
+    bool is_new; /* one was found that was not there before */
 };
 
 static void interpreter_kept(struct search *search, const struct interpreter *interpreter)
@@ -153,7 +153,7 @@ static void objects_searched(const struct loaded_objects *objects, void *context
             interpreter_found(search, &object);
     }
     for (unsigned i = 0; i < atomic_load(&interpreter_count); i++)
-        atomic_store(&interpreters[i].is_loaded, search->is_there[i]);
+        search->is_new |= !atomic_exchange(&interpreters[i].is_loaded, search->is_there[i]) && search->is_there[i];
 }
 
 /* In the child of a process with threads nobody can tell: then ever more rarely. */

@@ -38,7 +38,7 @@ __attribute__((hot)) uintptr_t innermost_frame(const struct interpreter *interpr
 /* What has been found so far: enum trace_python, of the first interpreter, and its PY_VERSION_HEX. */
 uint32_t interpreters_described(uint32_t *version);
 
-/* Looks for interpreters if anything was loaded since the last time. True if one was found that was not known before. */
+/* Looks for interpreters if anything was loaded since the last time. True if one was found that was not there before. */
 bool interpreters_looked_for(void);
 
 /* Around each dlclose. What could be gone after it, because it is not initialized, is not asked in between. */

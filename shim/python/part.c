@@ -84,6 +84,7 @@ struct comparison {
     const struct python_layout *layout;
     const struct part_set *set;
     unsigned way, count, agreed; /* frames */
+    bool differs;
     uint32_t sequence;
     struct differences differences;
 };
@@ -94,13 +95,14 @@ ALWAYS_INLINE bool frame_agrees(const struct python_layout *layout, struct compa
 {
     const struct part_set *set = comparison->set;
     const struct chain_code *seen = &set->codes[comparison->way][index];
-    if (index >= comparison->count || code != set->code[comparison->way][index])
+    comparison->differs = index >= comparison->count || code != set->code[comparison->way][index];
+    if (unlikely(comparison->differs))
         return false;
     comparison->differences.word |= place ^ set->place[comparison->way][index];
     if (likely(code && seen->compare == COMPARE_AS_FILE))
         file_identity_compared(layout, code, &seen->identity, &comparison->differences);
     else if (code && seen->compare == COMPARE_ALL && !is_code_same(layout, code, seen, set, comparison->sequence))
-        return false;
+        comparison->differences.word = 1;
     comparison->agreed = index + 1;
     return true;
 }
@@ -157,7 +159,7 @@ static struct python_part part_there(const struct part_set *set, unsigned way, c
     struct comparison comparison = {
         .layout = &interpreter->layout, .set = set, .way = way, .count = memory->count, .sequence = sequence};
     bool was_cut = frames_compared(&interpreter->layout, frame, &comparison) != 0;
-    bool is_same = comparison.agreed == comparison.count && was_cut == is_cut &&
+    bool is_same = !comparison.differs && comparison.agreed == comparison.count && was_cut == is_cut &&
                    (comparison.differences.word | comparison.differences.pair[0] | comparison.differences.pair[1]) == 0;
     return likely(is_same && is_unchanged(set, sequence)) ? part : none;
 }

@@ -26,8 +26,14 @@ static void loops_marked(void)
             function_marked(interpreters[i].loop_start, FRAME_EVAL);
 }
 
-void python_looked_for(void)
+/* Modules are numbered in the order in which stacks went through them. */
+static _Atomic uint32_t latest_module;
+
+void python_looked_for(uint32_t module)
 {
+    uint32_t latest = atomic_load_explicit(&latest_module, memory_order_relaxed);
+    if (likely(module <= latest) || !atomic_compare_exchange_strong(&latest_module, &latest, module))
+        return;
     if (!interpreters_looked_for())
         return;
     loops_marked();
@@ -50,6 +56,7 @@ void python_recording_began(bool forked)
         parts_forked();
         marks_forked();
     }
+    atomic_store(&latest_module, 0);
     if (interpreters_looked_for())
         loops_marked();
     trace_told();

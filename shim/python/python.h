@@ -59,8 +59,9 @@ HIDDEN bool is_in_destructor(uint32_t stack);
 /* FRAME_EVAL and FRAME_DESTRUCTOR, for an instruction (of a frame that made a call: within it). */
 HIDDEN uint32_t flags_of_native_frame(uintptr_t instruction);
 
-/* Looks for an interpreter if something was loaded since the last time, and tells the trace. */
-HIDDEN void python_looked_for(void);
+/* A stack goes through this module. If none did before, an interpreter may have been loaded, and is looked for: whoever runs
+ * Python frames has its loop on the stack. (Not at each capture: the list of what is loaded has a lock.) */
+HIDDEN void python_looked_for(uint32_t module);
 
 /* A trace has begun: it is told what is known; in a forked child too (`forked`), where nothing is remembered then. */
 HIDDEN void python_recording_began(bool forked);

@@ -413,6 +413,7 @@ def test_interpreter_that_is_unloaded_and_loaded_again(run_unclosed, libpython):
     report = run_unclosed("python_embedded", "again", libpython.path, environment=libpython.environment)
     assert (report.status, report.opened) == (0, {SQLITE3: 11}), report.stderr
     assert embedded_frames(report) == EMBEDDED_FRAMES
+    assert approximate_stacks(report) == 0
 
 
 def test_interpreter_that_is_never_started(run_unclosed, libpython):
@@ -489,7 +490,9 @@ def test_forked_children(run_unclosed, tmp_path, python):
 import os, sqlite3, threading
 def opens(where):
     sqlite3.connect(':memory:').close()
-threading.Thread(target=opens, args=(0,)).start()
+done, opened = threading.Event(), threading.Event()
+threading.Thread(target=lambda: (opens(0), opened.set(), done.wait())).start()
+opened.wait()
 opens(1)
 for _ in range(3):
     child = os.fork()
@@ -497,10 +500,11 @@ for _ in range(3):
         opens(2)
         os._exit(0)
     os.waitpid(child, 0)
+done.set()
 ''')
     assert report.opened == {SQLITE3: 5}
     assert report.rows("SELECT count(*) FROM process WHERE python_frames") == [(4,)]
-    assert {lines_of(stack)[-1] for stack in recorded_stacks(report)} >= {("<module>", 6), ("<module>", 10)}
+    assert {lines_of(stack)[-1] for stack in recorded_stacks(report)} >= {("<module>", 8), ("<module>", 12)}
 
 
 # --- other ways to a library --------------------------------------------------------------------------------------------
