@@ -361,7 +361,7 @@ def without_marks(sql):
 
 def state_told(connection, checkout, bits):
     """The transaction of a session, or of a connection that is nobody's."""
-    if connection._transaction is None:
+    if not alchemy_trouble.has_transaction(connection):
         return
     session = checkout.session
     if session is not None:

@@ -123,9 +123,14 @@ def error_watched(real):
     return _handle_dbapi_exception
 
 
+def has_transaction(connection):
+    """One that was branched off another (1.4: Connection.connect()) has none but that one's."""
+    return (getattr(connection, "_Connection__branch_from", None) or connection)._transaction is not None
+
+
 def aborted(connection, error):
     known = watch.checkouts.get(id(connection._dbapi_connection))
-    if known is None or connection._transaction is None or connection._is_autocommit_isolation():
+    if known is None or not has_transaction(connection) or connection._is_autocommit_isolation():
         return
     if not isinstance(error, connection.dialect.dbapi.Error):
         return
