@@ -20,8 +20,9 @@
 --         with Session(engine) as session:
 --             …
 -- misleads: A pool outside of the process (PgBouncer) makes new connections cheap. A pool opens connections anew, too, when
---   it recycles them or goes beyond its size; what a known pool opens is left out. So are test runners, and SQLite's
---   connections, which cost next to nothing.
+--   it recycles them or goes beyond its size; what a known pool opens is left out. So are test runners, programs
+--   that are not written in Python unless they tell of requests (unclosed.h), and SQLite's connections, which cost next to
+--   nothing.
 WITH test_code AS (
     SELECT DISTINCT stack_frame.stack
     FROM symbol JOIN stack_frame ON stack_frame.frame = symbol.frame
@@ -39,13 +40,14 @@ requested AS (
     SELECT place FROM handle JOIN owner ON owner.id = handle.owner JOIN site ON site.id = handle.site
     WHERE handle.kind = 'sqlalchemy.engine' AND owner.kind IN ('request', 'task')),
 made AS (
-    SELECT place, kind, min(id) AS site, sum(opened) AS opened, sum(ended_explicit) AS ended_explicit,
+    SELECT place, kind, min(site.id) AS site, sum(opened) AS opened, sum(ended_explicit) AS ended_explicit,
            sum(ended_explicit + ended_gc + ended_owner_gone) AS thrown_away, max(last_at) - min(first_at) AS time,
            max(held_p50_ns) AS held_p50_ns,
            place IN (SELECT place FROM requested) AS for_requests,
            max(coalesce(stack IN (SELECT stack FROM test_code), 0)) AS by_tests,
-           max(coalesce(stack IN (SELECT stack FROM pool_code), 0)) AS by_a_pool
-    FROM site
+           max(coalesce(stack IN (SELECT stack FROM pool_code), 0)) AS by_a_pool,
+           max(where_language) AS language
+    FROM site LEFT JOIN stack ON stack.id = site.stack
     WHERE kind IN ('sqlalchemy.engine', 'libpq.connection', 'mysql.connection')
     GROUP BY place),
 engine AS (
@@ -84,7 +86,8 @@ SELECT made.site, opened, NULL,
 FROM made
 WHERE kind <> 'sqlalchemy.engine'
   AND NOT by_tests AND NOT by_a_pool
-  AND opened >= CASE WHEN for_requests THEN 10 ELSE 20 END
+  -- a tool in C may have its reasons
+  AND opened >= CASE WHEN for_requests THEN 10 WHEN language = 'python' THEN 20 END
   AND ended_explicit >= 0.9 * opened
   AND coalesce(held_p50_ns, 0) <= 1000000000
   -- a poller that connects now and then does no harm

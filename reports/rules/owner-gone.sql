@@ -53,7 +53,9 @@ WITH ended AS (
       -- used afterwards: somebody else has it
       AND coalesce(handle.last_used_at, 0)
           <= handle.owner_ended_at + CASE WHEN handle.kind LIKE 'sqlalchemy.%' THEN 1000000000 ELSE 1000000 END
-      AND (owner.kind <> 'thread' OR coalesce(handle.last_thread, owner.thread) = owner.thread)),
+      -- of a thread only what nobody else has used; and if no pointer to it is left, that says more: leaked
+      AND (owner.kind <> 'thread'
+           OR (coalesce(handle.last_thread, owner.thread) = owner.thread AND handle.standing <> 'lost'))),
 pool_code AS (
     SELECT DISTINCT stack_frame.stack
     FROM symbol JOIN stack_frame ON stack_frame.frame = symbol.frame

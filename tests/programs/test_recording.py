@@ -79,7 +79,8 @@ def test_declared_kinds_and_their_counts(api):
 
 
 def test_only_the_root_is_reported_and_never_what_is_ignored(api):
-    assert api.counts == {("open-at-exit", "api.pool"): 1, ("closed-twice", "api.lease"): 1, ("used-after-close", "api.lease"): 1}
+    assert api.counts == {("open-at-exit", "api.pool"): 1, ("closed-twice", "api.lease"): 1, ("used-after-close", "api.lease"): 1,
+                          ("owner-gone", "api.lease"): 2, ("pool-exhausted", "api.lease"): 1}
     finding = api.finding("open-at-exit")
     assert [(child["kind"], child["count"]) for child in finding["children"]] == [("api.lease", 1)]
     assert is_subset_in_order(["open_parent_and_child", "main", "_start"], stack_of(finding))

@@ -370,12 +370,22 @@ TEST(a_connection_to_a_server_for_each_request_is_churn)
     run_forgotten(&run);
 }
 
+TEST(a_script_that_connects_again_and_again_is_churn)
+{
+    TOLD;
+    ended(&run, POSTGRESQL, "ask", "explicit", 20, "");
+    sql(&run, "UPDATE stack SET where_language = 'python'");
+    times_told(&run, 10);
+    JUDGED("connection-churn warning 20");
+}
+
 TEST(pools_pollers_long_ones_and_sqlite_are_no_churn)
 {
     TOLD;
     ended(&run, SQLITE, "serve", "explicit", 500, "");
     ended(&run, POSTGRESQL, "recycle", "explicit", 50, "");
     passes_through(&run, "recycle", "/venv/site-packages/sqlalchemy/pool/base.py", "third-party");
+    ended(&run, POSTGRESQL, "tool", "explicit", 200, "");
     ended(&run, POSTGRESQL, "few", "explicit", 19, "");
     ended(&run, POSTGRESQL, "served", "explicit", 9, "GET /");
     ended(&run, POSTGRESQL, "dropped", "gc", 30, "");
@@ -384,6 +394,7 @@ TEST(pools_pollers_long_ones_and_sqlite_are_no_churn)
     sql(&run, "UPDATE site SET first_at = 0, last_at = 1800000000000 WHERE opened = 30 AND ended_explicit = 30");
     ended(&run, POSTGRESQL, "batch", "explicit", 40, "");
     sql(&run, "UPDATE site SET first_at = 0, last_at = 1000000000, held_p50_ns = 2000000000 WHERE opened = 40");
+    sql(&run, "UPDATE stack SET where_language = 'python' WHERE where_function <> 'tool'");
     JUDGED("closed-by-gc warning 30");
 }
 
@@ -484,6 +495,7 @@ int main(void)
         cmocka_unit_test(an_engine_for_each_of_several_databases_is_no_churn),
         cmocka_unit_test(a_few_engines_are_no_churn_nor_are_those_of_tests),
         cmocka_unit_test(a_connection_to_a_server_for_each_request_is_churn),
+        cmocka_unit_test(a_script_that_connects_again_and_again_is_churn),
         cmocka_unit_test(pools_pollers_long_ones_and_sqlite_are_no_churn),
         cmocka_unit_test(connections_put_by_one_after_the_other_are_growing),
         cmocka_unit_test(growing_is_said_of_killed_processes_too),

@@ -346,6 +346,20 @@ TEST(each_ended_thread_left_its_own_connection)
     run_forgotten(&run);
 }
 
+TEST(what_a_thread_has_lost_is_leaked)
+{
+    TOLD;
+    for (int i = 1; i <= 3; i++) {
+        char settings[120];
+        snprintf(settings, sizeof settings, "ended_at=1040000000000, thread=%d", 100 + i);
+        int64_t thread = owner(&run, "thread", "server", settings);
+        snprintf(settings, sizeof settings, "reference='none', last_used_at=1030000000000, thread=%d, last_thread=%d",
+                 100 + i, 100 + i);
+        owned_by(&run, handle(&run, 1, "lose", settings), thread);
+    }
+    JUDGED("leaked error 3");
+}
+
 TEST(a_thread_that_filled_a_pool_and_ended_left_nothing_behind)
 {
     TOLD;
@@ -574,6 +588,7 @@ int main(void)
         cmocka_unit_test(what_a_pool_opened_for_a_request_stays_in_the_pool),
         cmocka_unit_test(an_idle_connection_of_the_pool_and_its_engine_are_one_note),
         cmocka_unit_test(each_ended_thread_left_its_own_connection),
+        cmocka_unit_test(what_a_thread_has_lost_is_leaked),
         cmocka_unit_test(a_thread_that_filled_a_pool_and_ended_left_nothing_behind),
         cmocka_unit_test(what_another_thread_used_last_is_not_abandoned),
         cmocka_unit_test(a_close_on_its_way_has_a_moment),
