@@ -33,7 +33,7 @@ SELECT blocked.site, blocked.process, blocked.kind, blocked.stack, blocked.targe
        CASE WHEN max(was_idle) OR max(by_itself) OR max(owner_ended_at) IS NOT NULL THEN 'error' END AS severity,
        coalesce(place(used.where_file, used.where_line, used.where_function), 'another caller') || ' was locked out'
            || CASE WHEN max(owner_ended_at) IS NOT NULL
-                   THEN '; ' || coalesce(owner_label, 'the one that had opened it') || ' had ended before'
+                   THEN '; ' || coalesce(nullif(owner_label, ''), 'the one that had opened it') || ' had ended before'
                    WHEN max(by_itself) THEN ' by a transaction of its own thread'
                    WHEN max(idle_ns) >= 10000000 THEN '; nothing had been done in the transaction for '
                                                      || duration(max(idle_ns))

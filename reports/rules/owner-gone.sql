@@ -113,7 +113,7 @@ WINDOW same AS (PARTITION BY place, who, how, process_ended, in_transaction)
 UNION ALL
 SELECT NULL, share.site, label, count, CASE kind WHEN 'sqlalchemy.session' THEN 'Session never closed'
                                                  WHEN 'sqlalchemy.checkout' THEN 'Connection never given back to its pool' END,
-       coalesce(label, 'its owner') || ' had ended; '
+       coalesce(nullif(label, ''), 'its owner') || ' had ended; '
            || CASE how WHEN 'finalization' THEN 'only the interpreter''s shutdown closed it'
                        ELSE CASE WHEN where_language = 'python' THEN 'Python''s' ELSE 'the' END
                             || ' garbage collector closed it' END

@@ -35,7 +35,7 @@ summed AS (
 told AS (
     SELECT incident,
            group_concat(holders || ' at ' || coalesce(place(where_file, where_line, where_function), 'an unknown place') || ' ('
-                        || coalesce(label || ', ', '')
+                        || coalesce(nullif(label, '') || ', ', '')
                         || CASE state WHEN 'owner-gone' THEN 'which had ended'
                                       WHEN 'never-closed' THEN 'never closed'
                                       WHEN 'never closed elsewhere' THEN 'a place that leaves them to the garbage collector'

@@ -35,7 +35,7 @@ summed AS (
 told AS (
     SELECT incident,
            group_concat(holders || ' at ' || coalesce(place(where_file, where_line, where_function), 'an unknown place') || ' ('
-                        || coalesce(label || ', ', '') || 'held for ' || CASE WHEN holders > 1 THEN 'up to ' ELSE '' END
+                        || coalesce(nullif(label, '') || ', ', '') || 'held for ' || CASE WHEN holders > 1 THEN 'up to ' ELSE '' END
                         || duration(age) || ')', ', ') AS holders,
            max(total) AS count
     FROM (SELECT * FROM summed WHERE place <= 3 ORDER BY incident, place)

@@ -35,6 +35,11 @@
 --   not recognised.
 WITH used AS (
     SELECT fact.*, kind = 'sqlalchemy.session' AS is_session,
+           -- a task of the library's own may have closed it: the user's innermost line is then the one that runs the loop
+           coalesce((SELECT min(position) FROM stack_frame JOIN symbol ON symbol.frame = stack_frame.frame
+                     WHERE stack_frame.stack = fact.close_stack AND symbol.file LIKE '%/asyncio/%')
+                    > (SELECT min(position) FROM stack_frame JOIN symbol ON symbol.frame = stack_frame.frame
+                       WHERE stack_frame.stack = fact.close_stack AND symbol.owner = 'user'), 1) AS said,
            -- what the use opened, as far as it is over
            (SELECT sum(again.opened) FROM site AS again
             WHERE again.process = fact.process AND again.kind = fact.kind AND again.stack = fact.stack) AS reopened,
@@ -52,7 +57,8 @@ SELECT used.id AS fact,
                  AND place.where_file IS opening.where_file THEN 'note' END AS severity,
        CASE WHEN is_session
             THEN 'used' || coalesce(' ' || duration(first_at - closed_at), '') || ' after it was closed'
-                 || coalesce(' at ' || place(closing.where_file, closing.where_line, closing.where_function), '')
+                 || CASE WHEN said THEN coalesce(' at ' || place(closing.where_file, closing.where_line,
+                                                                 closing.where_function), '') ELSE '' END
                  || ': it silently began a new transaction'
                  || CASE WHEN closed_again >= reopened THEN ', which was ended later' ELSE ' that nobody closed' END
             ELSE 'given to ' || coalesce(function || '()', 'the library')

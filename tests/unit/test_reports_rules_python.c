@@ -423,6 +423,20 @@ TEST(a_session_used_after_close_begins_anew)
     run_forgotten(&run);
 }
 
+TEST(a_close_by_a_task_of_the_librarys_own_names_no_line)
+{
+    TOLD;
+    session_reused(&run, "use_it");
+    passes_through(&run, "close_it", "/srv/app/server.c", "user");
+    passes_through(&run, "close_it", "/usr/lib/python3.11/asyncio/base_events.py", "system");
+    judge(&run);
+    assert_evidence(&run, "used 3.0 s after it was closed at app/server.c:42 close_it: it");
+    sql(&run, "UPDATE stack_frame SET position = 9 - position");
+    judge(&run);
+    assert_evidence(&run, "used 3.0 s after it was closed: it");
+    run_forgotten(&run);
+}
+
 TEST(a_session_closed_again_by_another_function_is_an_error_all_the_same)
 {
     TOLD;
@@ -594,6 +608,7 @@ int main(void)
         cmocka_unit_test(a_close_on_its_way_has_a_moment),
         cmocka_unit_test(a_lost_handle_of_an_ended_request_is_one_finding),
         cmocka_unit_test(a_session_used_after_close_begins_anew),
+        cmocka_unit_test(a_close_by_a_task_of_the_librarys_own_names_no_line),
         cmocka_unit_test(a_session_closed_again_by_another_function_is_an_error_all_the_same),
         cmocka_unit_test(a_function_may_go_on_with_its_own_session),
         cmocka_unit_test(a_failed_transaction_that_is_used_names_its_statement),
