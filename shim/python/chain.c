@@ -12,7 +12,7 @@ struct keeping {
     uint64_t hash;
 };
 
-static inline bool frame_kept(void *context, unsigned index, uintptr_t code, uintptr_t place)
+ALWAYS_INLINE bool frame_kept(void *context, unsigned index, uintptr_t code, uintptr_t place)
 {
     struct keeping *keeping = context;
     keeping->chain->code[index] = code;

@@ -2,8 +2,8 @@
 /*
  * The Python part of a stack: the chain as it is now, compared with those seen before; else copied frame by frame.
  *
- * One table for all threads. Reading takes no lock: a set has a sequence number, odd while it is written, and what was read
- * counts if that has not changed. A locked instruction here would make the comparison wait for the walk.
+ * One table for all threads. Reading takes no lock: a memory has a sequence number, odd while it is written, and what was
+ * read counts if that has not changed. A locked instruction here would make the comparison wait for the walk.
  */
 #include <string.h>
 
@@ -23,67 +23,63 @@ struct chain_code {
     uint32_t unhashed; /* enum unhashed_part; what frames further in have, too, is left out */
 };
 
-struct part_memory {
+static struct part_memory {
+    _Atomic uint32_t sequence;
+    uint32_t count;
     uint64_t epoch;
     uint64_t hash;
     const struct interpreter *interpreter;
     struct python_part part; /* stack 0: empty */
-    uint32_t count;
     bool is_cut;
-};
+    uintptr_t code[PART_FRAMES_MAX], place[PART_FRAMES_MAX];
+    struct chain_code codes[PART_FRAMES_MAX];
+} parts[PART_SETS][PART_WAYS] __attribute__((aligned(64)));
+static _Atomic uint8_t oldest_way[PART_SETS];
 
-static struct part_set {
-    _Atomic uint32_t sequence;
-    uint8_t oldest;
-    struct part_memory memories[PART_WAYS];
-    uintptr_t code[PART_WAYS][PART_FRAMES_MAX], place[PART_WAYS][PART_FRAMES_MAX];
-    struct chain_code codes[PART_WAYS][PART_FRAMES_MAX];
-} parts[PART_SETS] __attribute__((aligned(64)));
-
-static struct part_set *set_of(uint64_t hash)
+static unsigned set_of(uint64_t hash)
 {
-    return &parts[hash >> 32 & (PART_SETS - 1)];
+    return hash >> 32 & (PART_SETS - 1);
 }
 
-static bool is_unchanged(const struct part_set *set, uint32_t sequence)
+static bool is_unchanged(const struct part_memory *memory, uint32_t sequence)
 {
     atomic_thread_fence(memory_order_acquire);
-    return atomic_load_explicit(&set->sequence, memory_order_relaxed) == sequence;
+    return atomic_load_explicit(&memory->sequence, memory_order_relaxed) == sequence;
 }
 
 /* False: another thread writes. */
-static bool writing_began(struct part_set *set)
+static bool writing_began(struct part_memory *memory)
 {
-    uint32_t sequence = atomic_load_explicit(&set->sequence, memory_order_relaxed);
-    if (sequence & 1 || !atomic_compare_exchange_strong(&set->sequence, &sequence, sequence + 1))
+    uint32_t sequence = atomic_load_explicit(&memory->sequence, memory_order_relaxed);
+    if (sequence & 1 || !atomic_compare_exchange_strong(&memory->sequence, &sequence, sequence + 1))
         return false;
     atomic_thread_fence(memory_order_release);
     return true;
 }
 
-static void writing_ended(struct part_set *set)
+static void writing_ended(struct part_memory *memory)
 {
-    atomic_fetch_add_explicit(&set->sequence, 1, memory_order_release);
+    atomic_fetch_add_explicit(&memory->sequence, 1, memory_order_release);
 }
 
 /* --- seen before ---------------------------------------------------------------------------------------------------------- */
 
 /* The copies are looked into only if all that was read of them belongs together. */
 static inline bool is_code_same(const struct python_layout *layout, uintptr_t address, const struct chain_code *code,
-                                const struct part_set *set, uint32_t sequence)
+                                const struct part_memory *memory, uint32_t sequence)
 {
     struct code_identity identity = identity_read(layout, address);
     if (!is_identity_same(&identity, &code->identity))
         return false;
     unsigned unhashed = code->unhashed;
     struct code_copies copies = code->copies;
-    return !unhashed || (is_unchanged(set, sequence) && parts_are_confirmed(layout, &identity, unhashed, &copies));
+    return !unhashed || (is_unchanged(memory, sequence) && parts_are_confirmed(layout, &identity, unhashed, &copies));
 }
 
 struct comparison {
     const struct python_layout *layout;
-    const struct part_set *set;
-    unsigned way, count, agreed; /* frames */
+    const struct part_memory *memory;
+    unsigned count, agreed; /* frames */
     bool differs;
     uint32_t sequence;
     struct differences differences;
@@ -93,36 +89,36 @@ struct comparison {
 ALWAYS_INLINE bool frame_agrees(const struct python_layout *layout, struct comparison *comparison, unsigned index,
                                 uintptr_t code, uintptr_t place)
 {
-    const struct part_set *set = comparison->set;
-    const struct chain_code *seen = &set->codes[comparison->way][index];
-    comparison->differs = index >= comparison->count || code != set->code[comparison->way][index];
+    const struct part_memory *memory = comparison->memory;
+    const struct chain_code *seen = &memory->codes[index];
+    comparison->differs = index >= comparison->count || code != memory->code[index];
     if (unlikely(comparison->differs))
         return false;
-    comparison->differences.word |= place ^ set->place[comparison->way][index];
+    comparison->differences.word |= place ^ memory->place[index];
     if (likely(code && seen->compare == COMPARE_AS_FILE))
         file_identity_compared(layout, code, &seen->identity, &comparison->differences);
-    else if (code && seen->compare == COMPARE_ALL && !is_code_same(layout, code, seen, set, comparison->sequence))
+    else if (code && seen->compare == COMPARE_ALL && !is_code_same(layout, code, seen, memory, comparison->sequence))
         comparison->differences.word = 1;
     comparison->agreed = index + 1;
     return true;
 }
 
-static inline bool frame_agrees_3_9(void *comparison, unsigned index, uintptr_t code, uintptr_t place)
+ALWAYS_INLINE bool frame_agrees_3_9(void *comparison, unsigned index, uintptr_t code, uintptr_t place)
 {
     return frame_agrees(&layout_3_9, comparison, index, code, place);
 }
 
-static inline bool frame_agrees_3_11(void *comparison, unsigned index, uintptr_t code, uintptr_t place)
+ALWAYS_INLINE bool frame_agrees_3_11(void *comparison, unsigned index, uintptr_t code, uintptr_t place)
 {
     return frame_agrees(&layout_3_11, comparison, index, code, place);
 }
 
-static inline bool frame_agrees_3_12(void *comparison, unsigned index, uintptr_t code, uintptr_t place)
+ALWAYS_INLINE bool frame_agrees_3_12(void *comparison, unsigned index, uintptr_t code, uintptr_t place)
 {
     return frame_agrees(&layout_3_12, comparison, index, code, place);
 }
 
-static inline bool frame_agrees_any(void *comparison, unsigned index, uintptr_t code, uintptr_t place)
+ALWAYS_INLINE bool frame_agrees_any(void *comparison, unsigned index, uintptr_t code, uintptr_t place)
 {
     return frame_agrees(((struct comparison *)comparison)->layout, comparison, index, code, place);
 }
@@ -145,53 +141,45 @@ static inline uintptr_t frames_compared(const struct python_layout *layout, uint
     return frames_with_c_stack_visited(layout, frame, limit, frame_agrees_any, comparison);
 }
 
-/* The part, if the chain that begins at this frame is what is remembered there. */
-static struct python_part part_there(const struct part_set *set, unsigned way, const struct interpreter *interpreter,
-                                     uintptr_t frame)
+/* The part, if the chain that begins at this frame is the remembered one. */
+static struct python_part part_if_same(const struct part_memory *memory, const struct interpreter *interpreter,
+                                       uintptr_t frame)
 {
     const struct python_part none = {.stack = 0};
-    uint32_t sequence = atomic_load_explicit(&set->sequence, memory_order_acquire);
-    const struct part_memory *memory = &set->memories[way];
+    uint32_t sequence = atomic_load_explicit(&memory->sequence, memory_order_acquire);
     if (sequence & 1 || memory->epoch != shim.epoch || memory->interpreter != interpreter)
         return none;
     struct python_part part = memory->part;
     bool is_cut = memory->is_cut;
     struct comparison comparison = {
-        .layout = &interpreter->layout, .set = set, .way = way, .count = memory->count, .sequence = sequence};
+        .layout = &interpreter->layout, .memory = memory, .count = memory->count, .sequence = sequence};
     bool was_cut = frames_compared(&interpreter->layout, frame, &comparison) != 0;
     bool is_same = !comparison.differs && comparison.agreed == comparison.count && was_cut == is_cut &&
                    (comparison.differences.word | comparison.differences.pair[0] | comparison.differences.pair[1]) == 0;
-    return likely(is_same && is_unchanged(set, sequence)) ? part : none;
+    return likely(is_same && is_unchanged(memory, sequence)) ? part : none;
 }
 
 /* The frame at which a chain began, and its instruction, foretell which it is: then the walk is the comparison. */
 enum { GUESSES = 2048 };
-static _Atomic uint16_t guesses[GUESSES]; /* set * PART_WAYS + way */
+static _Atomic(const struct part_memory *) guesses[GUESSES];
 
-static _Atomic uint16_t *guess_at(const struct python_layout *layout, uintptr_t frame)
+static _Atomic(const struct part_memory *) *guess_at(const struct python_layout *layout, uintptr_t frame)
 {
     uint64_t place = layout->place_is_index ? (uint64_t)number_at(frame, layout->place) : word_at(frame, layout->place);
     return &guesses[(frame >> 4 ^ frame >> 15 ^ place >> 1) % GUESSES];
 }
 
-static struct python_part part_guessed(const struct interpreter *interpreter, uintptr_t frame)
-{
-    unsigned guess = atomic_load_explicit(guess_at(&interpreter->layout, frame), memory_order_relaxed);
-    return part_there(&parts[guess / PART_WAYS], guess % PART_WAYS, interpreter, frame);
-}
-
 static struct python_part part_found(const struct interpreter *interpreter, uintptr_t frame,
                                      const struct python_chain *chain)
 {
-    struct part_set *set = set_of(chain->hash);
+    const struct part_memory *set = parts[set_of(chain->hash)];
     for (unsigned way = 0; way < PART_WAYS && chain->count <= PART_FRAMES_MAX; way++) {
-        if (set->memories[way].hash != chain->hash)
+        if (set[way].hash != chain->hash)
             continue;
-        struct python_part part = part_there(set, way, interpreter, frame);
+        struct python_part part = part_if_same(&set[way], interpreter, frame);
         if (!part.stack)
             continue;
-        atomic_store_explicit(guess_at(&interpreter->layout, frame), (uint16_t)((set - parts) * PART_WAYS + way),
-                              memory_order_relaxed);
+        atomic_store_explicit(guess_at(&interpreter->layout, frame), &set[way], memory_order_relaxed);
         return part;
     }
     return (struct python_part){.stack = 0};
@@ -220,23 +208,23 @@ static void comparison_planned(const struct python_layout *layout, const struct 
 static void part_memorized(const struct interpreter *interpreter, const struct python_chain *chain,
                            struct chain_code *codes, struct python_part part)
 {
-    struct part_set *set = set_of(chain->hash);
-    if (chain->count > PART_FRAMES_MAX || !part.stack || !writing_began(set))
+    unsigned set = set_of(chain->hash);
+    unsigned way = atomic_fetch_add_explicit(&oldest_way[set], 1, memory_order_relaxed) % PART_WAYS;
+    struct part_memory *memory = &parts[set][way];
+    if (chain->count > PART_FRAMES_MAX || !part.stack || !writing_began(memory))
         return;
-    unsigned way = set->oldest;
-    set->oldest = (uint8_t)((way + 1) % PART_WAYS);
-    set->memories[way] = (struct part_memory){.epoch = shim.epoch,
-                                              .hash = chain->hash,
-                                              .interpreter = interpreter,
-                                              .part = part,
-                                              .count = chain->count,
-                                              .is_cut = chain->is_cut};
     for (uint32_t i = 0; i < chain->count; i++)
         comparison_planned(&interpreter->layout, chain, codes, i);
-    memcpy(set->code[way], chain->code, chain->count * sizeof chain->code[0]);
-    memcpy(set->place[way], chain->place, chain->count * sizeof chain->place[0]);
-    memcpy(set->codes[way], codes, chain->count * sizeof codes[0]);
-    writing_ended(set);
+    memory->epoch = shim.epoch;
+    memory->hash = chain->hash;
+    memory->interpreter = interpreter;
+    memory->part = part;
+    memory->count = chain->count;
+    memory->is_cut = chain->is_cut;
+    memcpy(memory->code, chain->code, chain->count * sizeof chain->code[0]);
+    memcpy(memory->place, chain->place, chain->count * sizeof chain->place[0]);
+    memcpy(memory->codes, codes, chain->count * sizeof codes[0]);
+    writing_ended(memory);
 }
 
 /* --- seen for the first time ---------------------------------------------------------------------------------------------- */
@@ -262,7 +250,7 @@ static uint32_t frame_recorded(const struct interpreter *interpreter, uintptr_t 
 __attribute__((noinline)) static struct python_part part_recorded(const struct interpreter *interpreter,
                                                                   const struct python_chain *chain)
 {
-    struct chain_code codes[PART_FRAMES_MAX], unkept;
+    struct chain_code codes[PART_FRAMES_MAX], unkept = {.number = 0};
     struct python_part part = {.approximate = chain->is_cut};
     bool is_whole = true, has_frames = false;
     if (chain->is_cut)
@@ -301,8 +289,13 @@ __attribute__((noinline)) static struct python_part part_not_guessed(const struc
 
 static struct python_part part_beginning_at(const struct interpreter *interpreter, uintptr_t frame)
 {
-    struct python_part part = part_guessed(interpreter, frame);
-    return likely(part.stack) ? part : part_not_guessed(interpreter, frame);
+    const struct part_memory *guess = atomic_load_explicit(guess_at(&interpreter->layout, frame), memory_order_relaxed);
+    if (likely(guess)) {
+        struct python_part part = part_if_same(guess, interpreter, frame);
+        if (likely(part.stack))
+            return part;
+    }
+    return part_not_guessed(interpreter, frame);
 }
 
 static uintptr_t frame_of_object(const struct interpreter *interpreter, uintptr_t object)
@@ -313,27 +306,35 @@ static uintptr_t frame_of_object(const struct interpreter *interpreter, uintptr_
     return layout->object_frame ? word_at(object, layout->object_frame) : object;
 }
 
+static struct python_part part_of(const struct interpreter *interpreter, const void *object)
+{
+    bool is_doubtful = false;
+    uintptr_t frame =
+        object ? frame_of_object(interpreter, (uintptr_t)object) : innermost_frame(interpreter, &is_doubtful);
+    if (!frame)
+        return (struct python_part){.stack = 0};
+    struct python_part part = part_beginning_at(interpreter, frame);
+    if (unlikely(is_doubtful))
+        part.approximate = true;
+    return part;
+}
+
 struct python_part python_part_here(const void *object)
 {
-    struct python_part part = {.stack = 0};
     unsigned count = atomic_load_explicit(&interpreter_count, memory_order_acquire);
-    for (unsigned i = 0; i < count && !part.stack; i++) {
-        const struct interpreter *interpreter = &interpreters[i];
-        if (!atomic_load_explicit(&interpreter->is_loaded, memory_order_relaxed))
+    for (unsigned i = 0; i < count; i++) {
+        if (!atomic_load_explicit(&interpreters[i].is_loaded, memory_order_relaxed))
             continue;
-        bool is_doubtful = false;
-        uintptr_t frame =
-            object ? frame_of_object(interpreter, (uintptr_t)object) : innermost_frame(interpreter, &is_doubtful);
-        if (frame)
-            part = part_beginning_at(interpreter, frame);
-        part.approximate |= is_doubtful;
+        struct python_part part = part_of(&interpreters[i], object);
+        if (part.stack)
+            return part;
     }
-    return part;
+    return (struct python_part){.stack = 0};
 }
 
 void parts_forked(void)
 {
-    for (unsigned i = 0; i < PART_SETS; i++)
-        if (atomic_load(&parts[i].sequence) & 1)
-            writing_ended(&parts[i]);
+    for (unsigned i = 0; i < PART_SETS * PART_WAYS; i++)
+        if (atomic_load(&parts[i / PART_WAYS][i % PART_WAYS].sequence) & 1)
+            writing_ended(&parts[i / PART_WAYS][i % PART_WAYS]);
 }
