@@ -14,7 +14,8 @@
 -- misleads: A worker killed in the middle of a request holds what that request needs. A thread that ends late holds what
 --   it works with. Neither is a leak.
 SELECT handle.id AS handle,
-       standing IN ('unknown', 'open-now') AS undecided,
+       -- an engine is there to the end, and its idle connections with it
+       standing IN ('unknown', 'open-now') AND kind <> 'sqlalchemy.engine' AS undecided,
        CASE WHEN process_ended = 'running' THEN '{noun} open now'
             WHEN process_ended IN ('signal', 'killed') THEN '{noun} open when the process was killed'
             WHEN process_ended = 'exec' THEN '{noun} open when the process became another program'

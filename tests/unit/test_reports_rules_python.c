@@ -329,6 +329,17 @@ TEST(an_idle_connection_of_the_pool_and_its_engine_are_one_note)
     JUDGED("open-at-exit note 1");
 }
 
+TEST(an_engine_of_a_killed_process_leaves_nothing_undecided)
+{
+    TOLD;
+    killed(&run);
+    handle_of(&run, 1, ENGINE, "engine", "reference='not-looked'");
+    judge(&run);
+    assert_found(&run, "in-use-at-termination note 1");
+    assert_string_equal(queried(&run, "SELECT undecided FROM finding"), "0");
+    run_forgotten(&run);
+}
+
 TEST(each_ended_thread_left_its_own_connection)
 {
     TOLD;
@@ -601,6 +612,7 @@ int main(void)
         cmocka_unit_test(connections_of_ended_requests_are_no_singletons),
         cmocka_unit_test(what_a_pool_opened_for_a_request_stays_in_the_pool),
         cmocka_unit_test(an_idle_connection_of_the_pool_and_its_engine_are_one_note),
+        cmocka_unit_test(an_engine_of_a_killed_process_leaves_nothing_undecided),
         cmocka_unit_test(each_ended_thread_left_its_own_connection),
         cmocka_unit_test(what_a_thread_has_lost_is_leaked),
         cmocka_unit_test(a_thread_that_filled_a_pool_and_ended_left_nothing_behind),
