@@ -344,3 +344,27 @@ def test_l20_report_of_a_program_that_hangs(tmp_path, python20):
     finally:
         killed_with_descendants(running.pid)
         running.communicate()
+
+
+# --- whole programs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_processes_that_forget(run_scenario, method):
+    report = run_scenario("processes", method)
+    assert judged(report) == expected(report.source, ("never-closed", SESSION, "work", "process", 6))
+
+
+@pytest.mark.parametrize(("what", "function", "mark", "count"), [
+    ("threads", "in_threads.<locals>.forgets", "thread", 8), ("asyncio", "in_tasks.<locals>.forgets", "task", 5)])
+def test_tasks_that_forget(run_scenario, what, function, mark, count):
+    report = run_scenario("tasks", what)
+    assert judged(report) == expected(report.source, ("never-closed", SESSION, function, mark, count))
+
+
+def test_application_of_sqlmodels_tutorial(served):
+    with served("sqlmodel_app:app") as client:
+        for _ in range(3):
+            assert client.post("/heroes/", {"name": "Deadpond"}).status == 200
+            assert client.statuses("GET", "/heroes/", "/heroes/1", "/heroes/99", "/newest") == {200: 3, 404: 1}
+    assert judged(client.report) == expected(SCENARIOS / "sqlmodel_app.py", ("never-closed", SESSION, "read_newest", "newest", 3))
