@@ -75,8 +75,9 @@ def engine_collected(watch):
     try:
         if engines.get(watch.address) is watch:
             del engines[watch.address]
-        if watch.is_open:
-            engine_closed(watch, end_of(_native.GC))
+        how = end_of(_native.GC)
+        if watch.is_open and how == _native.GC:  # what lasts until modules are emptied was there to the end
+            engine_closed(watch, how)
     except Exception as error:
         hooks.troubled(ADAPTER, error)
     except KeyboardInterrupt:  # nobody would see it here
