@@ -3,6 +3,9 @@
  * Everything that occurs often is stored once: strings, frames, stacks, sites, facts. Each has a hash index in the
  * trace: open addressing, slots hold record numbers, nothing is ever removed. So looking up takes no lock (a slot is
  * published by a release store after its record is whole), and only adding does.
+ *
+ * The first slots to be tried lie in a small part of the index, the next in a larger one, the last in all of it. So a
+ * program with few records needs storage for few pages of an index that has room for millions.
  */
 #include <string.h>
 
@@ -11,13 +14,26 @@
 
 enum { LONGEST_STRING = 4095, LONGEST_LINE_TABLE = 65535, LONGEST_PROBE = 512 };
 
+enum { NEAR_SLOTS = TRACE_GRANULE / sizeof(uint32_t), NEAR_PARTS = 3, NEAR_PROBES = 2 };
+
+static uint64_t slot_tried(enum trace_table_id index, uint64_t hash, unsigned probe)
+{
+    uint64_t start = 0, size = NEAR_SLOTS;
+    if (index == TABLE_INDEX_SITE) /* every open asks, and the first look is to be the right one */
+        return hash + probe;
+    for (unsigned part = 0; part < NEAR_PARTS; part++, start += size, size *= 4)
+        if (probe < (part + 1) * NEAR_PROBES)
+            return start + ((hash + probe) & (size - 1));
+    return hash + probe;
+}
+
 uint32_t interned(const struct interning *what, const void *key, uint64_t hash)
 {
     spinlock *lock = &shim.intern_locks[what->index];
     bool is_locked = false;
     uint32_t number = 0;
     for (unsigned probe = 0; probe < LONGEST_PROBE;) {
-        _Atomic uint32_t *slot = index_slot(what->index, hash + probe);
+        _Atomic uint32_t *slot = index_slot(what->index, slot_tried(what->index, hash, probe));
         if (!slot)
             break;
         number = atomic_load_explicit(slot, memory_order_acquire);
