@@ -250,7 +250,7 @@ enum trace_frame_type {
     FRAME_NATIVE,       /* module + offset: a return address, look up offset - 1 */
     FRAME_NATIVE_EXACT, /* module + offset of the very instruction (interrupted by a signal) */
     FRAME_UNKNOWN,      /* offset is a bare address in no module (generated code) */
-    FRAME_PYTHON,       /* code + instruction offset */
+    FRAME_PYTHON,       /* code + instruction offset; code 0: a call of the interpreter's loop whose frame is gone */
     FRAME_TRUNCATED,    /* marks the outer end of a stack that could not be followed to its bottom */
     FRAME_OTHER,        /* table full */
     FRAME_MIXED,        /* innermost node of a mixed stack: `offset` is the stack of the Python frames (a smaller number
