@@ -148,6 +148,7 @@ def test_reloaded(served, tmp_path):
     source = tmp_path / "owners_asgi.py"
     with served("owners_asgi:app", tmp_path, arguments=["--reload"], name="report") as client:
         assert client.get("/leak/1").text == "ok"
+        time.sleep(1)   # until uvicorn has looked at the files for the first time
         source.write_text(source.read_text().replace('b"ok"', 'b"OK"'))
         until = time.monotonic() + WATCHDOG
         while True:

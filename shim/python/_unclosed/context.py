@@ -27,6 +27,8 @@ from . import _native, hooks
 # who owns a thread.
 DRIVERS = ("sqlalchemy", "_sqlite3", "psycopg2", "psycopg", "MySQLdb", "mariadb", "pyodbc", "apsw")
 
+REQUEST = _native.REQUEST
+
 _scope = ContextVar("unclosed", default=None)
 _tasks = {}  # id of a task -> Scope; only of those that opened something or made a thread do so
 _threads = _local()
@@ -46,19 +48,18 @@ _current_greenlet = None
 class Scope:
     """Something that begins, opens handles, and ends: a request or a task."""
 
-    __slots__ = ("begun", "error", "kind", "label", "mounts", "parent", "reason", "task", "tasks", "token")
+    parent = None
+    tasks = None  # other tasks that run this request: references
+    reason = None  # why it ended, once it has
+    error = None  # name of an exception that a framework answered
+    mounts = None  # see servers_asgi
+    token = None
 
-    def __init__(self, kind, label, task=None, parent=None):
+    def __init__(self, kind, label, task):
         self.kind = kind
         self.label = label
-        self.parent = parent
-        self.task = task  # a reference
-        self.tasks = None  # other tasks that run this request: references
+        self.task = task  # a reference, or None
         self.begun = []  # its number, once it has one
-        self.reason = None  # why it ended, once it has
-        self.error = None  # name of an exception that a framework answered
-        self.mounts = None  # see servers_asgi
-        self.token = None
 
     def owner(self):
         """The number of this owner. Threads may ask at the same time."""
@@ -87,7 +88,6 @@ class Scope:
             self.reason = reason
             if self.begun:
                 _native.owner_end(self.begun[0], reason)
-        self.task = self.tasks = self.parent = self.mounts = None
 
     def runs_in(self, task):
         own = self.task
@@ -183,9 +183,7 @@ def current():
 def request():
     """The request that is going on in this context, or None."""
     scope = _scope.get()
-    if scope is None or scope.kind != _native.REQUEST:
-        return None
-    return scope if scope.reason is None else None
+    return scope if scope is not None and scope.reason is None and scope.kind == REQUEST else None
 
 
 def running_task():
@@ -196,19 +194,18 @@ def running_task():
 def request_begun(label):
     """A request that runs in this task or thread from now on; in its context, until request_ended."""
     task = running_task()
-    scope = Scope(_native.REQUEST, label, None if task is None else ref(task))
+    scope = Scope(REQUEST, label, None if task is None else ref(task))
     scope.token = _scope.set(scope)
     return scope
 
 
-@hooks.harmless
 def request_ended(scope, reason):
     scope.ended(f"exception {scope.error}" if scope.error and reason == "returned" else reason)
     token, scope.token = scope.token, None
     if token is not None:
         try:
             _scope.reset(token)
-        except ValueError:  # ended from another context: a collected coroutine
+        except Exception:  # ended from another context: a collected coroutine
             pass
 
 
@@ -220,11 +217,10 @@ def request_routed(label):
         request_joined(scope)
 
 
-def request_joined(scope=None):
-    """The task that runs now runs a part of the request of its context, and ends before it does."""
-    scope = scope or request()
+def request_joined(scope):
+    """The task that runs now runs a part of that request, and ends before it does."""
     task = running_task()
-    if scope is not None and task is not None and not scope.runs_in(task):
+    if task is not None and not scope.runs_in(task):
         scope.joined(task)
 
 
@@ -262,15 +258,14 @@ def hidden(error):
 def _task_begun(task, request):
     """A task opens something, or has a thread do so, for the first time."""
     coroutine = _coroutine_of(task)
-    if request is not None and (request.reason is not None or request.kind != _native.REQUEST):
+    if request is not None and (request.reason is not None or request.kind != REQUEST):
         request = None
     code = getattr(coroutine, "cr_code", None)
     if request is not None and code is not None and code.co_filename in _own_files:
         request.joined(task)
         return request
-    scope = Scope(
-        _native.TASK, getattr(coroutine, "__qualname__", None) or task.get_name(), TaskReference(task), request
-    )
+    scope = Scope(_native.TASK, getattr(coroutine, "__qualname__", None) or task.get_name(), TaskReference(task))
+    scope.parent = request
     _tasks[id(task)] = scope
     task.add_done_callback(_task_done)
     return scope
@@ -353,6 +348,22 @@ def in_threads(original):
     return update_wrapper(run, original)
 
 
+def in_threads_at_once(original):
+    """The same for one that is awaited by its caller, and not in a task of its own: one coroutine less."""
+
+    def run(function, *given, **named):
+        return original(in_thread(function), *given, **named)
+
+    return coroutine_function(run, original)
+
+
+def coroutine_function(function, original):
+    """A plain function that returns the coroutine of the original, and says so where Python lets it."""
+    update_wrapper(function, original)
+    mark = getattr(sys.modules.get("inspect"), "markcoroutinefunction", None)
+    return function if mark is None else mark(function)
+
+
 # --- greenlets --------------------------------------------------------------------------------------------------------
 
 
@@ -402,7 +413,7 @@ def _threads_loaded(module):
 
 
 def _anyio_loaded(module):
-    module.run_sync = in_threads(module.run_sync)
+    module.run_sync = in_threads_at_once(module.run_sync)
 
 
 def _greenlet_loaded(module):

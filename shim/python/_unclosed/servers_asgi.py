@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests of ASGI servers and frameworks: uvicorn, hypercorn, gunicorn, Starlette, FastAPI, Django."""
 
-import sys
-
 from functools import partial, update_wrapper
 
 from . import _native, context, hooks
@@ -26,29 +24,34 @@ def verb_of(scope):
 # --- the request ------------------------------------------------------------------------------------------------------
 
 
-@hooks.harmless
 def begun(scope):
     """The request of an ASGI call that begins; None if it has begun already, or this is another kind of call."""
-    if scope["type"] not in ("http", "websocket"):
-        return None
-    request = context.request()
-    if request is not None:
+    try:
+        kind = scope["type"]
+        if kind != "http" and kind != "websocket":
+            return None
+        request = context.request()
+        if request is None:
+            return context.request_begun(f"{verb_of(scope)} (no route)")
         context.request_joined(request)
-        return None
-    return context.request_begun(f"{verb_of(scope)} (no route)")
+    except Exception as error:
+        hooks.troubled("servers", error)
+    return None
 
 
-@hooks.harmless
 def ended(request, error, receive):
-    reason = context.reason_of(error)
-    if reason == "returned" and client_has_left(getattr(receive, "__self__", None)):
-        reason = "client disconnected"
-    context.request_ended(request, reason)
+    try:
+        reason = context.reason_of(error)
+        if error is None and client_has_left(getattr(receive, "__self__", None)):
+            reason = "client disconnected"
+        context.request_ended(request, reason)
+    except Exception as trouble:
+        hooks.troubled("servers", trouble)
 
 
 def client_has_left(cycle):
     """uvicorn's object for a request knows that the client has gone, and how much of the response it has not got."""
-    if type(cycle).__module__.partition(".")[0] != "uvicorn":
+    if not type(cycle).__module__.startswith("uvicorn."):
         return False
     if not getattr(cycle, "disconnected", False) or getattr(cycle, "response_complete", True):
         return False
@@ -141,51 +144,59 @@ def starlette_loaded(module):
 
 
 def starlette_routing_loaded(module):
-    module.Route.handle = routed(module.Route.handle)
-    module.WebSocketRoute.handle = routed(module.WebSocketRoute.handle)
-    module.Mount.handle = mounted(module.Mount.handle)
+    module.Route.handle = routed(module.Route.handle, own_path)
+    module.WebSocketRoute.handle = routed(module.WebSocketRoute.handle, own_path)
+    module.Mount.handle = routed(module.Mount.handle, mounted_path)
 
 
 def fastapi_routing_loaded(module):
     context.own_tasks(module)
     if "handle" in vars(module.APIRoute):
-        module.APIRoute.handle = routed(module.APIRoute.handle)
+        module.APIRoute.handle = routed(module.APIRoute.handle, included_path)
 
 
-def routed(original):
-    """The method `handle(self, scope, receive, send)` of a route, by which the request gets its name."""
+def routed(original, path_of):
+    """The method `handle(self, scope, receive, send)` of a route, by which the request gets its name.
 
-    @hooks.harmless
-    def reached(route, scope):
-        request = context.request()
-        if request is not None and scope["type"] in ("http", "websocket"):
-            context.request_routed(f"{verb_of(scope)} {mount_of(request, scope)}{path_of(route, scope)}")
+    path_of(route, scope): the template. None: `original` leaves it to the method that it overrides.
+    """
 
     def handle(self, scope, receive, send):
-        reached(self, scope)
+        reached(self, scope, path_of)
         return original(self, scope, receive, send)
 
-    return coroutine_function(handle, original)
+    return context.coroutine_function(handle, original)
 
 
-def mounted(original):
-    """The same of a mount. What it mounts may know the route better, but not what it is mounted at."""
-
-    @hooks.harmless
-    def reached(mount, scope):
+def reached(route, scope, path_of):
+    try:
         request = context.request()
-        if request is not None and scope["type"] in ("http", "websocket"):
-            path = mount_of(request, scope) + mount.path
-            if request.mounts is None:
-                request.mounts = {}
-            request.mounts[scope.get("root_path", "")] = path
-            context.request_routed(f"{verb_of(scope)} {path or '/'}")
+        path = None if request is None else path_of(route, scope)
+        if path is not None:
+            context.request_routed(f"{verb_of(scope)} {mount_of(request, scope)}{path}")
+    except Exception as error:
+        hooks.troubled("servers", error)
 
-    def handle(self, scope, receive, send):
-        reached(self, scope)
-        return original(self, scope, receive, send)
 
-    return coroutine_function(handle, original)
+def own_path(route, scope):
+    return route.path
+
+
+def included_path(route, scope):
+    """A FastAPI route that is included with a prefix knows its own part only; the scope tells of the whole."""
+    included = scope.get("fastapi")
+    effective = included.get("effective_route_context") if type(included) is dict else None
+    return effective.path if effective is not None and effective.original_route is route else None
+
+
+def mounted_path(mount, scope):
+    """What is mounted may know the route better, but not what it is mounted at."""
+    request = context.request()
+    path = mount_of(request, scope) + mount.path
+    if request.mounts is None:
+        request.mounts = {}
+    request.mounts[scope.get("root_path", "")] = path
+    return "" if path else "/"
 
 
 def mount_of(request, scope):
@@ -198,23 +209,6 @@ def mount_of(request, scope):
         if root.startswith(known) and len(known) >= len(place):
             place = known
     return request.mounts.get(place, "")
-
-
-def path_of(route, scope):
-    """A FastAPI route that is included with a prefix knows its own part only; the scope tells of the whole."""
-    included = scope.get("fastapi")
-    if type(included) is dict:
-        effective = included.get("effective_route_context")
-        if effective is not None and getattr(effective, "original_route", None) is route:
-            return effective.path
-    return route.path
-
-
-def coroutine_function(function, original):
-    """A plain function that returns the coroutine of the original, and says so where Python lets it."""
-    update_wrapper(function, original)
-    mark = getattr(sys.modules.get("inspect"), "markcoroutinefunction", None)
-    return function if mark is None else mark(function)
 
 
 # --- Django -----------------------------------------------------------------------------------------------------------
