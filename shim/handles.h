@@ -90,12 +90,14 @@ HIDDEN uint32_t last_sql_of(uint32_t slot);
 /* It did lie idle; `stack`, `function`: of the use or close that has ended it. */
 HIDDEN void idle_noted(const struct idle *idle, uint32_t stack, const char *function);
 
-/* The same of a handle whose close begins. */
+/* The same of a handle whose close begins, which is no use: whoever left it to the collector did not use it then. */
 static inline void idleness_closed(uint32_t slot, uint32_t stack, const char *function)
 {
     if (likely(!(atomic_load_explicit(&handle_at(slot)->flags, memory_order_relaxed) & HANDLE_IN_TRANSACTION)))
         return;
+    uint64_t last_used = atomic_load_explicit(&handle_at(slot)->last_used, memory_order_relaxed);
     struct idle idle = handle_touched(slot);
+    atomic_store_explicit(&handle_at(slot)->last_used, last_used, memory_order_relaxed);
     if (idle.slot)
         idle_noted(&idle, stack, function);
 }

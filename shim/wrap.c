@@ -52,9 +52,17 @@ static bool is_library_internal(uintptr_t return_address, enum function function
     return strncmp(base ? base + 1 : path, name, strlen(name)) == 0;
 }
 
+/* Of each library, what this thread's latest call went to. */
+static _Thread_local uint8_t latest_copy[LIBRARY_COUNT] __attribute__((tls_model("initial-exec")));
+
 static unsigned copy_called(enum function function, uintptr_t handle, const uintptr_t *frame, bool recorded)
 {
     unsigned copy = COPY_NONE;
+    /* A copy that jumped to one of its own functions seems to be called by our wrapper around the other one. */
+    if (frame[1] >= shim.start && frame[1] < shim.end)
+        copy = latest_copy[library_of_function(function)];
+    if (copy != COPY_NONE)
+        return copy;
     if (recorded && handle && handle_kind[function] && guard_entered()) {
         if (copy_count(library_of_function(function)) > 1) {
             uint32_t slot = handle_found(handle_kind[function], handle);
@@ -118,6 +126,7 @@ __attribute__((noinline)) static struct call call_begun_anew(enum function funct
     uint64_t unload_epoch = atomic_load(&shim.unload_epoch);
     unsigned copy = copy_bound_by_stub(function);
     call.copy = copy != COPY_NONE ? copy : copy_called(function, handle, frame, recorded);
+    latest_copy[library_of_function(function)] = (uint8_t)call.copy;
     call.function = definition_or_failure(function, call.copy);
     bool internal = is_library_internal(frame[1], function, call.function);
     if (copy == COPY_NONE && call.copy != COPY_NONE)

@@ -80,6 +80,15 @@ def test_cancelling_is_no_use_of_a_closed_connection(run_scenario, postgres):
     assert (report.opened[LIBPQ], report.opened["libpq.cancel"]) == (9, 8)
 
 
+def test_two_libpqs_in_one_process(run_scenario, postgres):
+    """libpq 17 and newer jump from PQcancelFinish to PQfinish: to their own one, not to that of the copy that was loaded first."""
+    report = run_scenario("driver_two_libpqs", environment={**postgres.environment, "PSYCOPG_IMPL": "binary"})
+    first, second = report.stdout.split()
+    assert first != second, "both have the same libpq: this shows nothing"
+    assert judged(report) == {}
+    assert report.opened[LIBPQ] == 5
+
+
 def test_asyncpg_alone_is_not_judged(run_scenario, postgres):
     """asyncpg has no C library, and here no SQLAlchemy stands before it: that nothing was seen is not called clean."""
     report = run_scenario("driver_asyncpg_alone", environment=postgres.environment)
