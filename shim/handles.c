@@ -287,8 +287,11 @@ void handle_finished(uint32_t slot, enum trace_ended how)
     for (uint32_t child; handle->children && (child = child_taken(slot, &generation)) != 0;)
         if (is_transaction(handle_at(child)->kind))
             taken_and_finished(child, generation, ENDED_WITH_PARENT);
-    if (how == ENDED_GC && owner_has_ended(handle->owner))
-        how = ENDED_OWNER_GONE;
+    if (how == ENDED_GC && owner_has_ended(handle->owner)) {
+        /* A driver's connection that others used afterwards was kept for them, by a thread say, and went with it. */
+        bool was_kept = handle->kind < KIND_SQLALCHEMY_ENGINE && !owner_has_left(handle);
+        how = was_kept ? ENDED_WITH_PARENT : ENDED_OWNER_GONE;
+    }
     uint32_t parent = parent_of(slot);
     uint64_t parent_generation = handle->parent_generation;
     if (parent)

@@ -69,6 +69,11 @@ def test_n5_connections_of_live_threads(run_scenario):
     assert_silent(report, SQLITE3, CHECKOUT)
 
 
+def test_n5_connections_that_threads_keep_for_requests(run_scenario):
+    """Each was opened for a request and used by the next ones; it goes with its thread."""
+    assert_silent(run_scenario("n05_kept_for_requests"), SQLITE3)
+
+
 def test_n6_connections_that_listen(run_scenario, postgres):
     assert_silent(run_scenario("n06_listen", environment=postgres.environment, options=["--held=0.5"]), LIBPQ)
 
