@@ -140,7 +140,7 @@ HIDDEN uint32_t owner_of_thread(void);
 HIDDEN uint32_t owner_taken(enum kind kind); /* whose a handle is that this thread opens now, held for it */
 HIDDEN void owner_gained(uint32_t owner);
 HIDDEN void owner_lost(uint32_t owner);
-HIDDEN bool owner_has_ended(uint32_t owner); /* false for 0 */
+HIDDEN bool owner_has_ended(uint32_t owner);                   /* false for 0 */
 HIDDEN bool owner_has_left(const struct trace_handle *handle); /* … and nobody has used it since */
 
 /* Most programs open everything in their first thread. */

@@ -109,14 +109,14 @@ extern HIDDEN struct shim shim;
 
 /* Per thread. Small: it is carved from every thread's stack. */
 struct thread {
-    uint32_t id;  /* kernel thread id in the process with `epoch` */
-    uint8_t busy; /* inside the shim: a signal handler that comes now passes through */
+    uint32_t id;     /* kernel thread id in the process with `epoch` */
+    uint8_t busy;    /* inside the shim: a signal handler that comes now passes through */
     bool has_ended;  /* its last destructors run */
     bool is_stopped; /* … because Python's shutdown has stopped it */
     uint64_t epoch;
     uint64_t named_at;
-    uint64_t owner;     /* unclosed_owner_id: current owner, as the program says */
-    uint64_t own_owner; /* … the thread itself, 0: not yet; of the trace with `epoch` */
+    uint64_t owner;           /* unclosed_owner_id: current owner, as the program says */
+    uint64_t own_owner;       /* … the thread itself, 0: not yet; of the trace with `epoch` */
     const void *python_frame; /* unclosed_frame_enter: where the Python part of stacks begins, NULL: here */
     char name[TRACE_THREAD_NAME];
 };

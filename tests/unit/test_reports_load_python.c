@@ -255,7 +255,8 @@ static void a_closed_handle_tells_whose_it_was(void **state)
     closed->closed = BUILT_AT(5);
     loaded(scene);
 
-    assert_selected(scene, "SELECT how, owner_label, in_transaction, closed_at - last_used_at, thread, owner_left "
+    assert_selected(scene,
+                    "SELECT how, owner_label, in_transaction, closed_at - last_used_at, thread, owner_left "
                     "FROM closed_handle",
                     "gc GET /orders 1 2000000000 77 1");
 }
