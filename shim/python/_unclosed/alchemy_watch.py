@@ -14,7 +14,6 @@ record is shared by several checkouts in a StaticPool.
 """
 
 import os
-import sys
 from _thread import interrupt_main
 from collections import deque
 from weakref import ref
@@ -33,7 +32,6 @@ FAILED = _native.TRANSACTION_FAILED
 
 opened, closed, parent, transaction = _native.opened, _native.closed, _native.parent, _native.transaction
 detail, owned_by = _native.detail, _native.owned_by
-is_finalizing = sys.is_finalizing
 
 engines = {}  # address -> EngineWatch
 pools = {}  # address -> PoolWatch
@@ -61,7 +59,7 @@ def told_who_died():
 def end_of(how):
     """While modules are being emptied, whoever ends something does it because of that. The collection before is one like any
     other: what it finds was lost."""
-    return _native.FINALIZATION if is_finalizing() and sys.path is None else how
+    return how if hooks.modules_are_whole() else _native.FINALIZATION
 
 
 # --- engines and pools ------------------------------------------------------------------------------------------------
@@ -362,3 +360,4 @@ def parents_forgotten():
 
 
 os.register_at_fork(after_in_child=parents_forgotten)
+hooks.before_modules_go(told_who_died)
