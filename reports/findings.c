@@ -63,7 +63,7 @@ static const char indexed[] = "CREATE INDEX IF NOT EXISTS finding_process_by_fin
                               "CREATE INDEX IF NOT EXISTS finding_child_by_finding ON finding_child (finding);";
 
 static const char emptied[] = "DELETE FROM finding; DELETE FROM finding_process; DELETE FROM finding_thread;"
-                              "DELETE FROM finding_label; DELETE FROM finding_child;"
+                              "DELETE FROM finding_label; DELETE FROM finding_child; DELETE FROM finding_detail;"
                               "DROP TABLE IF EXISTS temp.occurrence; DROP TABLE IF EXISTS temp.gathered;";
 
 /* The outermost open handle that found.handle goes down with; itself, mostly. */
@@ -239,6 +239,14 @@ static const char details_inserted[] =
     "        SELECT finding, CASE WHEN label LIKE '%::%' THEN 'test' WHEN label LIKE '% /%' THEN 'request'"
     "                             ELSE 'task' END, label, count FROM temp.occurrence)"
     "    WHERE label <> '' GROUP BY finding, kind, label;"
+    "INSERT INTO finding_detail (finding, key, value)"
+    "    SELECT finding, key, value FROM ("
+    "        SELECT occurrence.finding AS finding, key, value,"
+    "               row_number() OVER (PARTITION BY occurrence.finding, key ORDER BY occurrence.handle) AS place"
+    "        FROM detail JOIN handle ON handle.id = detail.handle"
+    "             JOIN temp.occurrence ON occurrence.handle = CASE WHEN handle.is_child THEN handle.parent"
+    "                                                              ELSE handle.id END)"
+    "    WHERE place = 1 ORDER BY finding, key;"
     "INSERT INTO finding_child (finding, kind, stack, count)"
     "    WITH RECURSIVE below (finding, handle) AS ("
     "        SELECT finding, handle FROM temp.occurrence WHERE handle IS NOT NULL"

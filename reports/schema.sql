@@ -234,6 +234,8 @@ CREATE TABLE finding_process (finding TEXT NOT NULL, process INTEGER NOT NULL, c
 CREATE TABLE finding_thread (finding TEXT NOT NULL, thread INTEGER NOT NULL, name TEXT);
 CREATE TABLE finding_label (finding TEXT NOT NULL, kind TEXT NOT NULL,   -- 'request' 'test' 'task' 'thread'
     label TEXT NOT NULL, count INTEGER NOT NULL);
+-- What the oldest of its handles (and what goes down with it) told of itself: "unsaved" "2 new", "last_sql" "SELECT …".
+CREATE TABLE finding_detail (finding TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL);
 CREATE TABLE finding_child (finding TEXT NOT NULL, kind TEXT NOT NULL, stack INTEGER, count INTEGER NOT NULL);
 
 -- The outcome: one row.

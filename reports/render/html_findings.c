@@ -145,6 +145,9 @@ static void facts_written(struct page *page, sqlite3_stmt *finding)
                  "SELECT label FROM finding_label WHERE finding = ?1 AND kind = 'task' "
                  "ORDER BY count DESC LIMIT 10",
                  id);
+    list_written(page, "The oldest",
+                 "SELECT replace(key, '_', ' ') || ': ' || value FROM finding_detail WHERE finding = ?1 ORDER BY key",
+                 id);
     fact_written(page, "Suppressed by", text_of(finding, COLUMN_SUPPRESSED));
     html_close(&page->html);
 }

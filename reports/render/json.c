@@ -13,6 +13,7 @@ enum list {
     LIST_REQUESTS,
     LIST_TESTS,
     LIST_TASKS,
+    LIST_DETAILS,
     LIST_THREADS,
     LIST_CHILDREN,
     LIST_HOLDERS,
@@ -32,6 +33,8 @@ static const char *const list_queries[LIST_COUNT] = {
                    "ORDER BY count DESC, label LIMIT 100",
     [LIST_TASKS] = "SELECT label FROM finding_label WHERE finding = ?1 AND kind = 'task' "
                    "ORDER BY count DESC, label LIMIT 100",
+    [LIST_DETAILS] =
+        "SELECT replace(key, '_', ' ') || ': ' || value FROM finding_detail WHERE finding = ?1 ORDER BY key",
     [LIST_THREADS] = "SELECT thread, name FROM finding_thread WHERE finding = ?1 ORDER BY thread LIMIT 100",
     [LIST_CHILDREN] =
         "SELECT finding_child.kind, count, finding_child.stack, where_function, where_file, where_line, where_module,"
@@ -297,6 +300,7 @@ static void finding_written(struct writing *writing, sqlite3_stmt *finding)
     texts_written(writing, "requests", LIST_REQUESTS, text(id));
     texts_written(writing, "tests", LIST_TESTS, text(id));
     texts_written(writing, "tasks", LIST_TASKS, text(id));
+    texts_written(writing, "details", LIST_DETAILS, text(id));
     children_written(writing, id);
     text_column(writing, "suppressed", finding, FINDING_SUPPRESSED);
     text_column(writing, "baseline", finding, FINDING_BASELINE);

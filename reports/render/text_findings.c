@@ -123,6 +123,22 @@ static void labels_said(struct summary *summary, const char *finding)
     sqlite3_finalize(statement);
 }
 
+/* What it held: "oldest: objects: 3, unsaved: 2 new". */
+static void details_said(struct summary *summary, const char *finding)
+{
+    sqlite3_stmt *statement =
+        prepared(summary->db, "SELECT group_concat(replace(key, '_', ' ') || ': ' || value, ', ') FROM "
+                              "(SELECT key, value FROM finding_detail WHERE finding = ?1 ORDER BY key)");
+    if (statement != NULL)
+        begun_with(statement, text(finding));
+    if (row_fetched(statement, &summary->failed) && !is_null(statement, 0)) {
+        terminal_padded(&summary->terminal, COLOUR_NONE, "", LABEL);
+        formatted(summary, COLOUR_NONE, "the oldest: %s", text_of(statement, 0));
+        line_ended(summary);
+    }
+    sqlite3_finalize(statement);
+}
+
 /* Of a Python program, the user's frames tell the way to the place: "list_orders orders.py:42 < handler api.py:7 < (14
  * library frames)". A single one is the place itself. */
 static void stack_said(struct summary *summary, int64_t stack)
@@ -198,6 +214,7 @@ static void finding_detailed(struct summary *summary, sqlite3_stmt *finding, boo
     other_stacks_said(summary, finding);
     children_said(summary, text_of(finding, COLUMN_ID));
     labels_said(summary, text_of(finding, COLUMN_ID));
+    details_said(summary, text_of(finding, COLUMN_ID));
     if (*text_of(finding, COLUMN_TARGET) != '\0') {
         terminal_padded(&summary->terminal, COLOUR_NONE, "", LABEL);
         formatted(summary, COLOUR_NONE, "target: %s", text_of(finding, COLUMN_TARGET));

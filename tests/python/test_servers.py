@@ -306,3 +306,11 @@ def test_pytest(run_unclosed, python20, tmp_path, plugin):
     assert " 7 passed in " in report.stdout or "\n7 passed in " in report.stdout
     assert report.opened[SESSION] == 7
     leaks(report, "test", "owners_suite.py", "test_wrong", 1)
+
+
+def test_what_a_kept_session_holds(served):
+    with served("owners_kept_sessions:app", APPS) as client:
+        assert client.statuses("GET", "/orders/1", "/orders/2", "/orders/3") == {200: 3}
+    finding = client.report.finding("owner-gone")
+    assert (finding["kind"], finding["count"], finding["requests"]) == (SESSION, 3, ["GET /orders/{number}"])
+    assert {"objects: 1", "unsaved: 2 new"} <= set(finding["details"])

@@ -13,7 +13,7 @@ times as much as the wrappers (tests/bench/bench_alchemy.py), and listening to a
 
 import atexit
 
-from . import alchemy_pools, alchemy_sessions, alchemy_trouble, alchemy_watch, hooks
+from . import alchemy_pools, alchemy_sessions, alchemy_trouble, alchemy_watch, context, hooks
 
 ADAPTER = "sqlalchemy"
 KNOWN = ((1, 4), (2, 0), (2, 1))
@@ -36,6 +36,7 @@ def imported(name, module):
     hooks.when_imported("sqlalchemy.ext.asyncio.session", attached(alchemy_sessions.async_sessions_watched))
     hooks.when_imported("sqlalchemy.ext.asyncio.engine", attached(alchemy_sessions.async_connections_watched))
     atexit.register(at_exit)
+    context.before_requests_end(request_ending)
 
 
 def is_known(version):
@@ -54,8 +55,9 @@ def attached(attach):
     return function
 
 
-def request_ended(owner):
-    """Called by `servers` before a request's owner ends: what its sessions hold is told while they can be read."""
+@hooks.harmless
+def request_ending(owner):
+    """What the request's sessions hold is told while they can be read."""
     for session in list(alchemy_watch.sessions.values()):
         if session.owner == owner and session.state:
             described(session)

@@ -33,6 +33,7 @@ _scope = ContextVar("unclosed", default=None)
 _tasks = {}  # id of a task -> Scope; only of those that opened something or made a thread do so
 _threads = _local()
 _greenlets = {}  # id of a greenlet -> Place; see place()
+_before_end = []  # functions, see before_requests_end
 _own_files = set()  # of servers and frameworks: their tasks run a part of the request that made them, and end before it
 
 
@@ -199,7 +200,15 @@ def request_begun(label):
     return scope
 
 
+def before_requests_end(function):
+    """Has function(owner) called before the owner of a request that opened something ends."""
+    _before_end.append(function)
+
+
 def request_ended(scope, reason):
+    if scope.begun:
+        for function in _before_end:
+            function(scope.begun[0])
     scope.ended(f"exception {scope.error}" if scope.error and reason == "returned" else reason)
     token, scope.token = scope.token, None
     if token is not None:
