@@ -27,7 +27,7 @@ static struct part_memory {
     _Atomic uint32_t sequence;
     uint32_t count;
     uint64_t epoch;
-    uint64_t hash;
+    _Atomic uint64_t hash;
     const struct interpreter *interpreter;
     struct python_part part; /* stack 0: empty */
     bool is_cut;
@@ -141,9 +141,19 @@ static inline uintptr_t frames_compared(const struct python_layout *layout, uint
     return frames_with_c_stack_visited(layout, frame, limit, frame_agrees_any, comparison);
 }
 
-/* The part, if the chain that begins at this frame is the remembered one. */
-static struct python_part part_if_same(const struct part_memory *memory, const struct interpreter *interpreter,
-                                       uintptr_t frame)
+/* ThreadSanitizer does not know that what was read beside a writer is thrown away: it is told not to look. */
+#ifdef __SANITIZE_THREAD__
+void AnnotateIgnoreReadsBegin(const char *file, int line);
+void AnnotateIgnoreReadsEnd(const char *file, int line);
+#define READING_BESIDE_WRITERS_BEGAN() AnnotateIgnoreReadsBegin(__FILE__, __LINE__)
+#define READING_BESIDE_WRITERS_ENDED() AnnotateIgnoreReadsEnd(__FILE__, __LINE__)
+#else
+#define READING_BESIDE_WRITERS_BEGAN() (void)0
+#define READING_BESIDE_WRITERS_ENDED() (void)0
+#endif
+
+static inline struct python_part part_compared(const struct part_memory *memory, const struct interpreter *interpreter,
+                                               uintptr_t frame)
 {
     const struct python_part none = {.stack = 0};
     uint32_t sequence = atomic_load_explicit(&memory->sequence, memory_order_acquire);
@@ -157,6 +167,16 @@ static struct python_part part_if_same(const struct part_memory *memory, const s
     bool is_same = !comparison.differs && comparison.agreed == comparison.count && was_cut == is_cut &&
                    (comparison.differences.word | comparison.differences.pair[0] | comparison.differences.pair[1]) == 0;
     return likely(is_same && is_unchanged(memory, sequence)) ? part : none;
+}
+
+/* The part, if the chain that begins at this frame is the remembered one. */
+static struct python_part part_if_same(const struct part_memory *memory, const struct interpreter *interpreter,
+                                       uintptr_t frame)
+{
+    READING_BESIDE_WRITERS_BEGAN();
+    struct python_part part = part_compared(memory, interpreter, frame);
+    READING_BESIDE_WRITERS_ENDED();
+    return part;
 }
 
 /* The frame at which a chain began, and its instruction, foretell which it is: then the walk is the comparison. */
@@ -174,7 +194,7 @@ static struct python_part part_found(const struct interpreter *interpreter, uint
 {
     const struct part_memory *set = parts[set_of(chain->hash)];
     for (unsigned way = 0; way < PART_WAYS && chain->count <= PART_FRAMES_MAX; way++) {
-        if (set[way].hash != chain->hash)
+        if (atomic_load_explicit(&set[way].hash, memory_order_relaxed) != chain->hash)
             continue;
         struct python_part part = part_if_same(&set[way], interpreter, frame);
         if (!part.stack)
@@ -216,7 +236,7 @@ static void part_memorized(const struct interpreter *interpreter, const struct p
     for (uint32_t i = 0; i < chain->count; i++)
         comparison_planned(&interpreter->layout, chain, codes, i);
     memory->epoch = shim.epoch;
-    memory->hash = chain->hash;
+    atomic_store_explicit(&memory->hash, chain->hash, memory_order_relaxed);
     memory->interpreter = interpreter;
     memory->part = part;
     memory->count = chain->count;
@@ -250,7 +270,7 @@ static uint32_t frame_recorded(const struct interpreter *interpreter, uintptr_t 
 __attribute__((noinline)) static struct python_part part_recorded(const struct interpreter *interpreter,
                                                                   const struct python_chain *chain)
 {
-    struct chain_code codes[PART_FRAMES_MAX], unkept = {.number = 0};
+    struct chain_code codes[PART_FRAMES_MAX], unkept = {0};
     struct python_part part = {.approximate = chain->is_cut};
     bool is_whole = true, has_frames = false;
     if (chain->is_cut)
