@@ -152,7 +152,7 @@ void AnnotateIgnoreReadsEnd(const char *file, int line);
 #define READING_BESIDE_WRITERS_ENDED() (void)0
 #endif
 
-static inline struct python_part part_compared(const struct part_memory *memory, const struct interpreter *interpreter,
+ALWAYS_INLINE struct python_part part_compared(const struct part_memory *memory, const struct interpreter *interpreter,
                                                uintptr_t frame)
 {
     const struct python_part none = {.stack = 0};
