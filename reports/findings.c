@@ -258,6 +258,9 @@ static const char details_inserted[] =
     "    WHERE NOT EXISTS (SELECT 1 FROM temp.occurrence WHERE occurrence.handle = below.handle)"
     "        AND handle.kind NOT IN ('sqlite3.transaction', 'libpq.transaction', 'mysql.transaction',"
     "                                'odbc.transaction', 'sqlalchemy.transaction')"
+    /* What a driver keeps prepared for its connection has nothing to do with the session that has it just now. */
+    "        AND NOT (handle.kind LIKE '%.statement' AND EXISTS (SELECT 1 FROM finding WHERE finding.id = below.finding"
+    "                                                            AND finding.kind LIKE 'sqlalchemy.%'))"
     "    GROUP BY below.finding, handle.kind, where_file, where_line, where_function"
     "    ORDER BY below.finding, sum(handle.handles) DESC;";
 
