@@ -2,6 +2,7 @@
 """Everything done right: sessions and connections of every usual sort, closed whatever happens."""
 import asyncio
 import os
+import time
 from contextlib import asynccontextmanager
 
 from fastapi import BackgroundTasks, Depends, FastAPI
@@ -16,6 +17,7 @@ SessionLocal = sessionmaker(engine)
 AsyncSessionLocal = async_sessionmaker(async_engine)
 Scoped = scoped_session(SessionLocal)
 SELECT = text("SELECT 42")
+busy = []
 NUMBERS = text("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000) SELECT i FROM n")
 
 
@@ -135,8 +137,12 @@ def rolled_back(number: int, session: Session = Depends(get_session)):
 
 @app.get("/slow/{seconds}")
 def slow(seconds: float, session: Session = Depends(get_session)):
-    import time
-
     session.execute(SELECT)
+    busy.append(seconds)
     time.sleep(seconds)
     return seconds
+
+
+@app.get("/busy")
+def how_many_are_busy():
+    return len(busy)
