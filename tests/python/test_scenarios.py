@@ -321,6 +321,9 @@ def test_l19_used_across_fork(run_scenario, postgres, what):
     report = run_scenario("l19_fork", what, environment=postgres.environment)
     facts = report.rows("SELECT fact.type, process.pid <> fact.other_pid FROM fact JOIN process ON process.id = fact.process")
     assert (f"{what}-elsewhere", 1) in facts
+    finding = report.finding("used-across-fork")
+    assert (finding["severity"], finding["kind"]) == ("error", LIBPQ)
+    assert judged(report) == expected(report.source, ("used-across-fork", LIBPQ, "child", what, finding["count"]))
 
 
 # --- L20: hangs ----------------------------------------------------------------------------------------------------------------

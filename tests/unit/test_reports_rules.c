@@ -555,7 +555,8 @@ TEST(every_built_in_rule_explains_itself)
                         "connection-churn warning, failed-open-not-closed error, growing error, held-long warning, "
                         "idle-in-transaction warning, in-use-at-termination note, leaked error, "
                         "nested-checkout warning, no-rollback-after-error error, open-at-exit note, owner-gone error, "
-                        "pool-exhausted error, pool-starved warning, result-not-freed warning, used-after-close error");
+                        "pool-exhausted error, pool-starved warning, result-not-freed warning, used-across-fork error, "
+                        "used-after-close error");
     assert_string_equal(queried(&run,
                                 "SELECT count(*) FROM rule WHERE wrong IS NULL OR right IS NULL OR misleads IS NULL "
                                 "OR length(explain) < 100"),

@@ -484,6 +484,26 @@ TEST(a_failed_transaction_that_is_used_names_its_statement)
     run_forgotten(&run);
 }
 
+TEST(what_a_child_does_with_its_parents_connection_is_an_error)
+{
+    TOLD;
+    process(&run, 2, "ended='exit'");
+    sql(&run, "UPDATE process SET ended_at = 9000000000");
+    fact(&run, 2, "used-elsewhere", "use_it", "kind='" POSTGRESQL "', other_process=1, other_pid=1, first_at=1000");
+    fact(&run, 2, "closed-elsewhere", "close_it", "kind='" POSTGRESQL "', other_process=1, other_pid=1, first_at=1000");
+    fact(&run, 2, "closed-elsewhere", "shut_down", "kind='sqlite3.connection', other_process=1, other_pid=1");
+    JUDGED("used-across-fork error 1; used-across-fork error 1");
+}
+
+TEST(a_daemon_takes_its_parents_connection_along)
+{
+    TOLD;
+    process(&run, 2, "ended='exit'");
+    sql(&run, "UPDATE process SET ended_at = id * 900000000");
+    fact(&run, 2, "used-elsewhere", "use_it", "kind='" POSTGRESQL "', other_process=1, other_pid=1, first_at=1000");
+    JUDGED("used-across-fork note 1");
+}
+
 TEST(what_the_session_says_its_connection_need_not_repeat)
 {
     TOLD;
@@ -624,6 +644,8 @@ int main(void)
         cmocka_unit_test(a_session_closed_again_by_another_function_is_an_error_all_the_same),
         cmocka_unit_test(a_function_may_go_on_with_its_own_session),
         cmocka_unit_test(a_failed_transaction_that_is_used_names_its_statement),
+        cmocka_unit_test(what_a_child_does_with_its_parents_connection_is_an_error),
+        cmocka_unit_test(a_daemon_takes_its_parents_connection_along),
         cmocka_unit_test(what_the_session_says_its_connection_need_not_repeat),
         cmocka_unit_test(a_transaction_that_failed_and_stayed_is_an_error),
         cmocka_unit_test(a_rollback_may_be_on_its_way),
