@@ -176,7 +176,10 @@ static const char representatives_chosen[] =
     "     ORDER BY count DESC, process, stack, rowid LIMIT 1);";
 
 static const char findings_inserted[] =
-    "WITH site_of AS (SELECT DISTINCT finding, site FROM temp.occurrence WHERE site IS NOT NULL),"
+    /* All that was opened at that place, whatever lay between it and the library. */
+    "WITH site_of AS (SELECT finding, site FROM temp.occurrence WHERE site IS NOT NULL"
+    "                 UNION SELECT finding, other.id FROM temp.occurrence JOIN site ON site.id = occurrence.site"
+    "                       JOIN site AS other ON other.place = site.place),"
     "     total AS (SELECT finding, sum(opened) AS opened,"
     "                      sum(closed - ended_gc - ended_finalization - ended_owner_gone) AS closed,"
     "                      max(held_p50_ns) AS p50,"
